@@ -1,0 +1,302 @@
+"""`CircuitBreaker`: what its users call.
+
+The call surfaces, the operators' verbs and the readings are here; the model that the machine drives
+(lock, guards, moves, `_admit` and `_settle`) is in `breaker.model`, what each state does in
+`breaker.states`, when it moves in `breaker.table`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, ParamSpec, TypeVar, overload
+
+from breaker import checks, outbox, trip as policies
+from breaker.backoff import OpenPeriod, RampUp
+from breaker.events import Event, StateChanged, Statistics, TripReport
+from breaker.guarded import PLAIN, await_gated, await_guarded, call_gated, guard, with_fallback
+from breaker.health import HealthCheck
+from breaker.model import Model
+from breaker.outcome import DEFAULT, SUCCEEDED, Classifier, ExceptionSpec
+from breaker.permit import Permit
+from breaker.states import ForcedOpen
+from breaker.table import DISABLE, FORCE_OPEN, METRICS_ONLY, RESET, State
+
+P = ParamSpec("P")
+R = TypeVar("R")
+F = TypeVar("F")
+CLOSED = State.CLOSED
+
+
+class CircuitBreaker(Model):
+    """The fuse between a service and a dependency that can fail.
+
+    `name` is for people: errors, events, metrics. Every other argument is by keyword and has a default
+    that works; the README lists them with their units. Raises `ValueError`, quoting it, for a setting that
+    cannot work, and `TypeError` for one of the wrong kind.
+
+    One breaker is shared by all callers of one dependency: threads, tasks, sync and async alike. `clock`,
+    and a trip policy or open period of your own, run under its lock: they must return at once and must not
+    call the breaker. Nothing else of yours does.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        failure_threshold: int | None = None,
+        recovery_timeout: float | OpenPeriod = 30.0,
+        trip: policies.Policy | policies.UserPolicy | None = None,
+        success_threshold: int = 1,
+        half_open_max_calls: int = 1,
+        probe_timeout: float | None = None,
+        record_exceptions: ExceptionSpec = Exception,
+        ignore_exceptions: ExceptionSpec = (),
+        record_result: Callable[[Any], object] | None = None,
+        retry_after: Callable[[Any], float | None] | None = None,
+        ramp: RampUp | None = None,
+        health_check: Callable[[], Any] | None = None,
+        health_check_interval: float = 5.0,
+        initial_state: State = CLOSED,
+        clock: Callable[[], float] = time.monotonic,
+        listeners: Iterable[Callable[[Any], object]] = (),
+    ) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a string, got {name!r}")
+        if not callable(clock):
+            raise TypeError(f"clock must be a function that returns seconds, got {clock!r}")
+        if trip is not None and failure_threshold is not None:
+            raise TypeError("give failure_threshold or trip, not both: failure_threshold=5 is ConsecutiveFailures(5)")
+        if failure_threshold is None:
+            failure_threshold = 5
+        else:
+            checks.count("failure_threshold", failure_threshold)
+        self._name, self._clock = name, clock
+        self._success_threshold = checks.count("success_threshold", success_threshold)
+        self._half_open_max_calls = checks.count("half_open_max_calls", half_open_max_calls)
+        self._classifier = (
+            DEFAULT
+            if (record_exceptions, ignore_exceptions, record_result, retry_after) == (Exception, (), None, None)
+            else Classifier(record_exceptions, ignore_exceptions, record_result, retry_after)
+        )
+        self._health = None if health_check is None else HealthCheck(health_check, health_check_interval)
+        self._outbox = outbox.Outbox.of(listeners)
+        policy = policies.consecutive(failure_threshold) if trip is None else policies.checked(trip)
+        self._set_up(policy, recovery_timeout, probe_timeout, ramp, initial_state)
+
+    # -- calling ------------------------------------------------------------------------------------------
+
+    def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call `fn` and return what it returns, or raise what it raises.
+
+        With an `async def`, or anything that returns an awaitable, returns an awaitable that is admitted
+        and settled when it is awaited. Raises `CircuitOpenError` without calling `fn` when the circuit does
+        not let it through, and `TypeError` when `fn` is not callable.
+        """
+        stay = self._stay
+        if stay.gated:
+            return call_gated(self, None, fn, args, kwargs)  # type: ignore[no-any-return]  # R, by construction
+        try:
+            result = fn(*args, **kwargs)
+        except BaseException as error:
+            if not callable(fn):
+                raise TypeError(f"call needs a function, got {fn!r}") from None
+            self._settle_error(stay, error)
+            raise
+        if type(result) not in PLAIN and hasattr(result, "__await__"):
+            return await_guarded(self, None, result)  # type: ignore[return-value]  # R is an awaitable here
+        tick = stay.tick
+        if tick is None:
+            self._settle(stay, SUCCEEDED)
+        else:
+            tick()
+        return result
+
+    async def call_async(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Await `fn(...)`. Otherwise like `call`."""
+        stay = self._stay
+        if stay.gated:
+            return await await_gated(self, None, fn, args, kwargs)  # type: ignore[no-any-return]  # R, as above
+        try:
+            result = await fn(*args, **kwargs)
+        except BaseException as error:
+            if not callable(fn):
+                raise TypeError(f"call_async needs an async function, got {fn!r}") from None
+            self._settle_error(stay, error)
+            raise
+        tick = stay.tick
+        if tick is None:
+            self._settle(stay, SUCCEEDED)
+        else:
+            tick()
+        return result
+
+    def acquire(self) -> Permit:
+        """Leave to make one call now: a context manager, or settled in a second step.
+
+        Raises `CircuitOpenError` when the circuit does not let a call through.
+        """
+        stay = self._stay
+        return self._admit() if stay.gated else Permit(self, stay)
+
+    def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
+        """Decorate a function, an async function, a generator function or an async generator function."""
+        return guard(self, fn)
+
+    @overload
+    def protect(self, *, slow_after: float | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+    @overload
+    def protect(
+        self,
+        *,
+        fallback: Callable[..., Any],
+        fallback_on: type[BaseException] | tuple[type[BaseException], ...] = (),
+        slow_after: float | None = None,
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+    def protect(
+        self,
+        *,
+        fallback: Callable[..., Any] | None = None,
+        fallback_on: type[BaseException] | tuple[type[BaseException], ...] = (),
+        slow_after: float | None = None,
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """The decorator with options for this call site.
+
+        `fallback(error, *args, **kwargs)` answers rejected calls, and those that raise an exception of a type
+        in `fallback_on` (counted all the same). `slow_after`, in seconds, replaces the `slower_than` of the
+        breaker's `SlowCallRate` here. Raises `ValueError` or `TypeError` for options that cannot work.
+        """
+        if slow_after is not None:
+            checks.positive_seconds("slow_after", slow_after)
+            if not self._trip.timed:
+                raise ValueError(f"slow_after={slow_after!r} needs a SlowCallRate among the breaker's trip policies")
+        kinds = fallback_on if isinstance(fallback_on, tuple) else (fallback_on,)
+        if kinds and fallback is None:
+            raise TypeError("fallback_on needs a fallback")
+
+        def decorate(fn: Callable[P, R]) -> Callable[P, R]:
+            guarded = guard(self, fn, slow_after)
+            return guarded if fallback is None else with_fallback(guarded, fallback, kinds)
+
+        return decorate
+
+    # -- operating ----------------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Close the circuit and start counting afresh."""
+        self._operate(RESET)
+
+    def force_open(self, for_seconds: float | None = None) -> None:
+        """Reject every call until `reset`, or for `for_seconds`; then the circuit is closed."""
+        if for_seconds is not None:
+            checks.positive_seconds("for_seconds", for_seconds)
+        self._operate(FORCE_OPEN, for_seconds)
+
+    def disable(self) -> None:
+        """Let every call through and count nothing, until `reset`."""
+        self._operate(DISABLE)
+
+    def metrics_only(self) -> None:
+        """Let every call through and count; tell when the circuit would have opened, until `reset`."""
+        self._operate(METRICS_ONLY)
+
+    def _operate(self, trigger: str, for_seconds: float | None = None) -> None:
+        with self._lock:
+            self._fire_locked(self._stay, trigger)
+            if for_seconds is not None and isinstance(self._stay, ForcedOpen):
+                self._stay.until = self._clock() + for_seconds
+        self._after_lock()
+
+    def close(self) -> None:
+        """Stop the health check, if there is one. The breaker goes on working without it."""
+        if self._health is not None:
+            self._health.close()
+            self._health = None
+
+    def subscribe(self, callback: Callable[[Any], object], *event_types: type[Event]) -> Callable[[], None]:
+        """Hear this breaker's events, of the given types or all; returns a function that unsubscribes.
+
+        `callback(event)` runs outside the lock, in the order in which things happened; what it raises is
+        logged and changes nothing. It may be `async def` when the breaker is used from a running event loop.
+        Raises `TypeError` for what is no callback or no event type.
+        """
+        subscription = outbox.Subscription.checked(callback, event_types)
+        with self._lock:
+            box = self._outbox = self._outbox or outbox.Outbox()
+            box.subscriptions = (*box.subscriptions, subscription)
+        self._heed_listeners()
+
+        def unsubscribe() -> None:
+            with self._lock:
+                box.subscriptions = tuple(other for other in box.subscriptions if other is not subscription)
+            self._heed_listeners()
+
+        return unsubscribe
+
+    # -- reading: moves nothing ---------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """The state now. An OPEN whose timeout has elapsed stays OPEN until a call asks."""
+        return self._stay.state
+
+    @property
+    def failure_threshold(self) -> int | None:
+        """Failures in a row that open the circuit; None when the trip policy counts none."""
+        for policy in getattr(self._trip, "policies", (self._trip,)):
+            if isinstance(policy, policies.ConsecutiveFailures):
+                return policy.threshold
+        return None
+
+    @property
+    def failure_count(self) -> int:
+        """Failures counted now: in a row, or in the window; while OPEN, those that opened it."""
+        with self._lock:
+            return self._stay.failure_count_locked()
+
+    @property
+    def recovery_timeout(self) -> float | OpenPeriod:
+        """Seconds in OPEN before a probe, or the recipe for them."""
+        return self._recovery
+
+    @property
+    def last_failure_time(self) -> float | None:
+        """Unix time at which the circuit last opened, or None."""
+        return None if self._ledger is None else self._ledger.last_failure_time
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until a call may be let through, 0.0 when one may be now, None when only an operator can say."""
+        with self._lock:
+            return self._stay.retry_after_locked(self)
+
+    @property
+    def last_trip(self) -> TripReport | None:
+        """Why the circuit last opened, or None."""
+        return None if self._ledger is None else self._ledger.last_trip
+
+    @property
+    def history(self) -> tuple[StateChanged, ...]:
+        """The last 100 state changes, oldest first."""
+        with self._lock:
+            return () if self._ledger is None else tuple(self._ledger.history)
+
+    def statistics(self) -> Statistics:
+        """Totals and the present, read at one moment."""
+        with self._lock:
+            return self._statistics_locked()
+
+    def diagram(self, format: str = "mermaid") -> str | bytes:
+        """The state machine with the current state marked: "mermaid", "dot" or "svg" text, or "png" bytes.
+
+        Raises `ValueError` for another format, and `BreakerError` when "svg" or "png" lack their extra.
+        """
+        from breaker import diagram  # only who draws pays for it
+
+        return diagram.draw(self, format)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._name!r} {self.state}>"

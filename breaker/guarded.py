@@ -1,0 +1,197 @@
+"""What the decorator makes of a function: the same function, guarded; one shape for each kind.
+
+The plain and the async wrapper repeat the few lines of `CircuitBreaker.call` and `call_async`, because
+one Python frame more would double the cost of a healthy call.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Any
+
+from breaker.errors import CircuitOpenError
+from breaker.model import Model
+from breaker.outcome import SUCCEEDED
+
+PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
+"""Types of results that are certainly not awaitable, so that most calls are spared the look."""
+
+
+def is_async(fn: Any) -> bool:
+    """Whether calling `fn` makes a coroutine: async functions, and objects whose `__call__` is one."""
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
+
+
+def guard(breaker: Model, fn: Callable[..., Any], slow_after: float | None = None) -> Callable[..., Any]:
+    """`fn`, guarded by `breaker`; with a `slow_after`, calls made here are slow from that many seconds on."""
+    if not callable(fn):
+        raise TypeError(f"a breaker guards functions, got {fn!r}")
+    if inspect.isasyncgenfunction(fn):
+        wrapper = _async_generator(breaker, fn, slow_after)
+    elif inspect.isgeneratorfunction(fn):
+        wrapper = _generator(breaker, fn, slow_after)
+    elif is_async(fn):
+        wrapper = _coroutine(breaker, fn, slow_after)
+    else:
+        wrapper = _function(breaker, fn, slow_after)
+    return functools.wraps(fn)(wrapper)
+
+
+def _function(breaker: Model, fn: Callable[..., Any], slow_after: float | None) -> Callable[..., Any]:
+    measured = slow_after is not None
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        stay = breaker._stay
+        if stay.gated or measured:
+            return call_gated(breaker, slow_after, fn, args, kwargs)
+        try:
+            result = fn(*args, **kwargs)
+        except BaseException as error:
+            breaker._settle_error(stay, error)
+            raise
+        if type(result) not in PLAIN and hasattr(result, "__await__"):
+            return await_guarded(breaker, slow_after, result)
+        tick = stay.tick
+        if tick is None:
+            breaker._settle(stay, SUCCEEDED)
+        else:
+            tick()
+        return result
+
+    return wrapper
+
+
+def _coroutine(breaker: Model, fn: Callable[..., Any], slow_after: float | None) -> Callable[..., Any]:
+    measured = slow_after is not None
+
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        stay = breaker._stay
+        if stay.gated or measured:
+            return await await_gated(breaker, slow_after, fn, args, kwargs)
+        try:
+            result = await fn(*args, **kwargs)
+        except BaseException as error:
+            breaker._settle_error(stay, error)
+            raise
+        tick = stay.tick
+        if tick is None:
+            breaker._settle(stay, SUCCEEDED)
+        else:
+            tick()
+        return result
+
+    return wrapper
+
+
+def call_gated(breaker: Model, slow_after: float | None, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """One call with a permit. What `fn` returns to be awaited is guarded when it is awaited."""
+    if is_async(fn):
+        return await_guarded(breaker, slow_after, fn(*args, **kwargs))
+    permit = breaker._admit(slow_after)
+    try:
+        result = fn(*args, **kwargs)
+    except BaseException as error:
+        breaker._settle_error(permit._stay, error, permit)
+        raise
+    if type(result) not in PLAIN and hasattr(result, "__await__"):
+        breaker._take_back(permit)
+        return await_guarded(breaker, slow_after, result)
+    breaker._settle_result(permit._stay, result, permit)
+    return result
+
+
+async def await_gated(
+    breaker: Model, slow_after: float | None, fn: Callable[..., Any], args: Any, kwargs: Any
+) -> Any:
+    """One awaited call with a permit."""
+    permit = breaker._admit(slow_after)
+    try:
+        result = await fn(*args, **kwargs)
+    except BaseException as error:
+        breaker._settle_error(permit._stay, error, permit)
+        raise
+    breaker._settle_result(permit._stay, result, permit)
+    return result
+
+
+async def await_guarded(breaker: Model, slow_after: float | None, awaitable: Any) -> Any:
+    """Await what a call returned: admitted, and settled, when this is awaited."""
+    try:
+        return await await_gated(breaker, slow_after, lambda: awaitable, (), {})
+    finally:
+        if inspect.iscoroutine(awaitable):
+            awaitable.close()  # a rejected coroutine never began; a finished one does not mind
+
+
+def _generator(breaker: Model, fn: Callable[..., Any], slow_after: float | None) -> Callable[..., Any]:
+    def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        permit = breaker._admit(slow_after)  # at the first next(): making a generator calls nothing yet
+        try:
+            result = yield from fn(*args, **kwargs)
+        except GeneratorExit:
+            breaker._settle(permit._stay, SUCCEEDED, None, permit)  # only one that has yielded can be closed
+            raise
+        except BaseException as error:
+            breaker._settle_error(permit._stay, error, permit)
+            raise
+        breaker._settle(permit._stay, SUCCEEDED, None, permit)
+        return result
+
+    return wrapper
+
+
+def _async_generator(breaker: Model, fn: Callable[..., Any], slow_after: float | None) -> Callable[..., Any]:
+    async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        permit = breaker._admit(slow_after)
+        items = fn(*args, **kwargs)
+        try:
+            step = anext(items)
+            while True:
+                try:
+                    item = await step
+                except StopAsyncIteration:
+                    break
+                try:
+                    step = items.asend((yield item))
+                except GeneratorExit:
+                    await items.aclose()
+                    raise
+                except BaseException as thrown:
+                    step = items.athrow(thrown)
+        except GeneratorExit:
+            breaker._settle(permit._stay, SUCCEEDED, None, permit)
+            raise
+        except BaseException as error:
+            breaker._settle_error(permit._stay, error, permit)
+            raise
+        breaker._settle(permit._stay, SUCCEEDED, None, permit)
+
+    return wrapper
+
+
+def with_fallback(
+    guarded: Callable[..., Any], fallback: Callable[..., Any], fallback_on: tuple[type[BaseException], ...]
+) -> Callable[..., Any]:
+    """`guarded`, with `fallback(error, *args, **kwargs)` answering rejections and errors in `fallback_on`."""
+    answered = (CircuitOpenError, *fallback_on)
+    if inspect.isgeneratorfunction(guarded) or inspect.isasyncgenfunction(guarded):
+        raise TypeError("a generator has no fallback: it may have yielded before it failed")
+
+    @functools.wraps(guarded)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return guarded(*args, **kwargs)
+        except answered as error:
+            return fallback(error, *args, **kwargs)
+
+    @functools.wraps(guarded)
+    async def call_async(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await guarded(*args, **kwargs)
+        except answered as error:
+            answer = fallback(error, *args, **kwargs)
+            return await answer if hasattr(answer, "__await__") else answer
+
+    return call_async if is_async(guarded) else call

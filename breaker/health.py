@@ -1,0 +1,99 @@
+"""The health check: a ping of the user's that closes the circuit with no user call spent on it.
+
+A daemon thread pings only while the circuit is OPEN past its recovery timeout, or HALF_OPEN, and ends as
+soon as it is neither, or the breaker is dropped or told to `close()`. It goes through the breaker's own
+two verbs, so a ping is a probe like any other; nothing it raises reaches the terminal.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from breaker import checks
+from breaker.outcome import FAILED, SUCCEEDED
+from breaker.table import State
+
+if TYPE_CHECKING:
+    from breaker.model import Model
+
+
+class HealthCheck:
+    """A ping and how often to try it. Raises `TypeError` or `ValueError` for one that cannot work."""
+
+    __slots__ = ("_closed", "_lock", "_ping", "_thread", "interval")
+
+    def __init__(self, ping: Callable[[], Any], interval: float) -> None:
+        if not callable(ping):
+            raise TypeError(f"health_check must be a function, got {ping!r}")
+        self._ping = ping
+        self.interval = checks.positive_seconds("health_check_interval", interval)
+        self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def close(self) -> None:
+        """Ping no more."""
+        self._closed.set()
+
+    def look_after(self, breaker: Model) -> None:
+        """Start the thread if `breaker` needs it and none runs (after a fork, none does)."""
+        if self._closed.is_set() or not _is_due(breaker):
+            return
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(
+                    target=_run, args=(self, weakref.ref(breaker)), name=f"health of {breaker.name}", daemon=True
+                )
+                self._thread.start()
+
+    def reset_after_fork(self) -> None:
+        """In a child process the thread is gone, and its locks may be held for ever."""
+        closed, self._closed = self._closed.is_set(), threading.Event()
+        if closed:
+            self._closed.set()
+        self._lock, self._thread = threading.Lock(), None
+
+    def _is_over(self, breaker: Model | None) -> bool:
+        """Whether the thread may end; if so, it counts as gone from now on."""
+        with self._lock:
+            over = breaker is None or self._closed.is_set() or not _is_due(breaker)
+            if over:
+                self._thread = None
+        return over
+
+    def _try(self, breaker: Model) -> None:
+        """Ping once, if it is time. A ping that raises, or returns False, is a failed probe."""
+        permit = breaker._probe()
+        if permit is None:
+            return
+        try:
+            answer = self._ping()
+            if hasattr(answer, "__await__"):
+                import asyncio  # in the thread that needs it: the core runs without
+
+                answer = asyncio.run(_awaited(answer))
+        except BaseException as error:
+            breaker._settle(permit._stay, FAILED, error, permit)
+        else:
+            breaker._settle(permit._stay, FAILED if answer is False else SUCCEEDED, None, permit)
+
+
+def _is_due(breaker: Model) -> bool:
+    return breaker._stay.state in (State.OPEN, State.HALF_OPEN)
+
+
+async def _awaited(answer: Any) -> Any:
+    return await answer
+
+
+def _run(check: HealthCheck, breaker: weakref.ref[Model]) -> None:
+    while True:
+        check._closed.wait(check.interval)
+        alive = breaker()
+        if check._is_over(alive) or alive is None:
+            return
+        check._try(alive)
+        del alive  # or this thread would keep the breaker while it waits

@@ -1,0 +1,69 @@
+"""Calls in flight that have a deadline: probes with a lease, running calls that may turn out slow.
+
+Everything needs the breaker's lock, except `abandon`: a permit may be collected in any thread at any
+moment, also while that thread holds the lock, so an abandoned lease waits in a queue until the next
+caller that holds the lock looks.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+
+
+class Leases:
+    """Deadlines of the calls in flight, by key."""
+
+    __slots__ = ("_abandoned", "_by_deadline", "_open", "_overdue")
+
+    def __init__(self) -> None:
+        self._open: dict[int, float] = {}
+        self._by_deadline: list[tuple[float, int]] = []  # holds ended leases too, until they surface
+        self._overdue: set[int] = set()
+        self._abandoned: deque[int] = deque()
+
+    def grant(self, key: int, deadline: float) -> None:
+        """A call began that is overdue from `deadline` on."""
+        self._open[key] = deadline
+        heapq.heappush(self._by_deadline, (deadline, key))
+        if len(self._by_deadline) > 2 * len(self._open) + 16:
+            self._by_deadline = [(due, key) for key, due in self._open.items() if key not in self._overdue]
+            heapq.heapify(self._by_deadline)
+
+    def end(self, key: int) -> bool:
+        """The call ended. False if it had ended before."""
+        self._overdue.discard(key)
+        return self._open.pop(key, None) is not None
+
+    def holds(self, key: int) -> bool:
+        """Whether this call is in flight."""
+        return key in self._open
+
+    def abandon(self, key: int) -> None:
+        """The permit of this call was collected, or could not be settled. Takes no lock."""
+        self._abandoned.append(key)
+
+    def in_flight(self) -> int:
+        """How many calls have not ended; abandoned ones have."""
+        while self._abandoned:
+            self.end(self._abandoned.popleft())
+        return len(self._open)
+
+    def overdue(self, now: float) -> int:
+        """How many calls in flight have reached their deadline. The boundary instant counts as reached."""
+        if not self.in_flight():
+            return 0
+        while self._by_deadline and self._by_deadline[0][0] <= now:
+            _, key = heapq.heappop(self._by_deadline)
+            if key in self._open:
+                self._overdue.add(key)
+        return len(self._overdue)
+
+    def is_overdue(self, key: int, now: float) -> bool:
+        """Whether this call is in flight and has reached its deadline."""
+        return self._open.get(key, now + 1) <= now
+
+    def next_deadline(self) -> float | None:
+        """The earliest deadline of a call in flight."""
+        self.in_flight()
+        return min(self._open.values(), default=None)

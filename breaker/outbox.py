@@ -1,0 +1,147 @@
+"""How events reach listeners: in order, outside every lock, isolated from each other and from the call.
+
+An event is put while the breaker's lock is held and delivered after it, by whichever thread comes by;
+one thread delivers at a time, so the order of the queue is the order that listeners see. This module
+knows nothing of what the events say.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, NamedTuple
+
+from breaker import process
+
+logger = logging.getLogger("breaker")
+
+
+class Subscription(NamedTuple):
+    """Who wants which events."""
+
+    callback: Callable[[Any], object]
+    types: tuple[type, ...]  # empty: all
+
+    @classmethod
+    def checked(cls, callback: Any, types: tuple[Any, ...]) -> Subscription:
+        """A subscription. Raises `TypeError` quoting what is no callback or no event type."""
+        if not callable(callback):
+            raise TypeError(f"a listener must be callable, got {callback!r}")
+        for kind in types:
+            if not isinstance(kind, type):
+                raise TypeError(f"subscribe to event types, such as StateChanged, got {kind!r}")
+        return cls(callback, types)
+
+
+_everywhere: tuple[Subscription, ...] = ()
+_lock = threading.Lock()
+
+
+def subscribe_everywhere(subscription: Subscription) -> Callable[[], None]:
+    """Add `subscription` to every breaker, alive or to come; returns its undoing."""
+
+    def unsubscribe() -> None:
+        global _everywhere
+        with _lock:
+            _everywhere = tuple(other for other in _everywhere if other is not subscription)
+        _tell_breakers()
+
+    global _everywhere
+    with _lock:
+        _everywhere = (*_everywhere, subscription)
+    _tell_breakers()
+    return unsubscribe
+
+
+def _tell_breakers() -> None:
+    for breaker in process.breakers():
+        breaker._heed_listeners()
+
+
+def anybody_everywhere() -> bool:
+    """Whether somebody listens to every breaker."""
+    return bool(_everywhere)
+
+
+class Outbox:
+    """One breaker's listeners and the events on their way to them."""
+
+    __slots__ = ("_busy", "_queue", "subscriptions")
+
+    def __init__(self) -> None:
+        self.subscriptions: tuple[Subscription, ...] = ()
+        self._queue: deque[Any] = deque()
+        self._busy = threading.Lock()
+
+    @classmethod
+    def of(cls, listeners: Iterable[Any]) -> Outbox | None:
+        """An outbox for a new breaker's listeners, or None when nobody listens to it.
+
+        A listener may name the only types it wants in an attribute `event_types`.
+        """
+        box = cls()
+        box.subscriptions = tuple(
+            Subscription.checked(listener, getattr(listener, "event_types", ())) for listener in listeners
+        )
+        return box if box.subscriptions or _everywhere else None
+
+    def wants(self, kind: type) -> bool:
+        """Whether somebody listens to events of this type."""
+        listeners = self.subscriptions + _everywhere
+        return any(not types or issubclass(kind, types) for _, types in listeners)
+
+    def put(self, event: Any) -> None:
+        """Queue an event. The breaker's lock makes the order."""
+        self._queue.append(event)
+
+    def deliver(self) -> None:
+        """Hand over what is queued, unless somebody is at it: then that thread, or frame, goes on with it."""
+        # Asked again after the release: an event put in between would find nobody.
+        while self._queue and self._busy.acquire(blocking=False):
+            try:
+                while self._queue:
+                    self._hand_over(self._queue.popleft())
+            finally:
+                self._busy.release()
+
+    def _hand_over(self, event: Any) -> None:
+        for callback, types in self.subscriptions + _everywhere:
+            if types and not isinstance(event, types):
+                continue
+            try:
+                answer = callback(event)
+                if hasattr(answer, "__await__"):
+                    _run_in_loop(answer)
+            except Exception:
+                logger.exception("a listener of breaker %r failed on %r", event.breaker_name, event)
+
+    def reset_after_fork(self) -> None:
+        """In a child process: nobody else is delivering any more."""
+        self._busy = threading.Lock()
+
+
+_tasks: set[Any] = set()
+
+
+async def _logged(answer: Coroutine[Any, Any, object]) -> None:
+    try:
+        await answer
+    except Exception:
+        logger.exception("an async listener failed")
+
+
+def _run_in_loop(answer: Any) -> None:
+    """Start an async listener's coroutine in the loop that runs now, of asyncio or Trio."""
+    asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
+    if asyncio is not None and asyncio._get_running_loop() is not None:
+        task = asyncio.get_running_loop().create_task(_logged(answer))
+        _tasks.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(_tasks.discard)
+    elif trio is not None and trio.lowlevel.in_trio_run():
+        trio.lowlevel.spawn_system_task(_logged, answer)
+    else:
+        getattr(answer, "close", lambda: None)()
+        raise RuntimeError("an async listener needs a running event loop")

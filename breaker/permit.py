@@ -1,0 +1,105 @@
+"""A permit: the right to make one call, which comes back exactly once whatever happens.
+
+A permit only carries facts to the breaker that gave it; the stay that admitted the call decides what its
+end means.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from breaker.outcome import FAILURE, IGNORED, SUCCESS
+
+if TYPE_CHECKING:
+    from breaker.model import Model
+    from breaker.states import Stay
+
+_UNSAID: Any = object()
+next_key = itertools.count().__next__
+
+
+class Permit:
+    """Leave to make one call, from `CircuitBreaker.acquire()`.
+
+    As a context manager, `with` or `async with`, it settles with what the block does. In two steps, call
+    one of `succeed`, `fail` and `release` when the outcome is known, from any thread; the first one
+    counts. A permit that is collected unsettled comes back by itself, with a `ResourceWarning`.
+    """
+
+    __slots__ = ("_breaker", "_key", "_settled", "_slow_after", "_started", "_stay")
+
+    def __init__(
+        self,
+        breaker: Model,
+        stay: Stay,
+        started: float | None = None,
+        slow_after: float | None = None,
+        key: int | None = None,
+    ) -> None:
+        self._settled = False
+        self._breaker, self._stay = breaker, stay
+        self._started, self._slow_after, self._key = started, slow_after, key
+
+    def succeed(self, result: Any = _UNSAID) -> None:
+        """The call returned. A `result`, when given, is judged by the breaker's `record_result`."""
+        if self._claim():
+            if result is _UNSAID:
+                self._breaker._settle(self._stay, (SUCCESS, None), permit=self)
+            else:
+                self._breaker._settle_result(self._stay, result, self)
+
+    def fail(self, exc: BaseException | None = None) -> None:
+        """The call failed. An `exc`, when given, is judged like one that the call raised: it may be neutral."""
+        if self._claim():
+            if exc is None:
+                self._breaker._settle(self._stay, (FAILURE, None), permit=self)
+            else:
+                self._breaker._settle_error(self._stay, exc, self)
+
+    def release(self) -> None:
+        """The call was not made, or tells nothing: neutral."""
+        if self._claim():
+            self._breaker._settle(self._stay, (IGNORED, None), permit=self)
+
+    def _claim(self) -> bool:
+        """Whether this is the first settlement."""
+        with self._breaker._lock:
+            first, self._settled = not self._settled, True
+        return first
+
+    def __enter__(self) -> Permit:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if exc is None:
+            self.succeed()
+        else:
+            self.fail(exc)
+
+    async def __aenter__(self) -> Permit:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, exc, trace)
+
+    def __del__(self) -> None:
+        if not self._settled:
+            self._settled = True
+            self._stay.abandon(self._key)
+            warnings.warn(
+                f"a permit of breaker {self._breaker.name!r} was dropped without succeed, fail or release",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+    def __repr__(self) -> str:
+        settled = "settled" if self._settled else "unsettled"
+        return f"<{settled} permit of breaker {self._breaker.name!r}, admitted in {self._stay.state}>"

@@ -1,0 +1,64 @@
+"""What the process knows of its breakers: which are alive, and that a fork must find them at rest.
+
+Breakers are held weakly: none is kept alive by being here.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import Protocol
+
+
+class Member(Protocol):
+    """What a breaker lets the process do to it."""
+
+    def _rest(self) -> None: ...
+    def _wake(self) -> None: ...
+    def _wake_in_child(self) -> None: ...
+    def _heed_listeners(self) -> None: ...
+
+
+_alive: weakref.WeakSet[Member] = weakref.WeakSet()
+_lock = threading.RLock()
+_resting: list[Member] = []
+
+
+def join(breaker: Member) -> None:
+    """Make `breaker` known until it is collected."""
+    with _lock:
+        _alive.add(breaker)
+
+
+def breakers() -> list[Member]:
+    """Every breaker that is alive now."""
+    with _lock:
+        return list(_alive)
+
+
+def _before_fork() -> None:
+    # Forking while another thread is inside a breaker would leave the child a half-made move.
+    _lock.acquire()
+    for breaker in list(_alive):
+        breaker._rest()
+        _resting.append(breaker)
+
+
+def _after_fork_in_parent() -> None:
+    while _resting:
+        _resting.pop()._wake()
+    _lock.release()
+
+
+def _after_fork_in_child() -> None:
+    resting = list(_resting)
+    _after_fork_in_parent()
+    for breaker in resting:
+        breaker._wake_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )

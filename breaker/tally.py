@@ -1,0 +1,340 @@
+"""What one stay has counted: tallies, opened afresh by the trip policies.
+
+All of it runs under the breaker's lock, except `tick`. A tally decides whether its limit is reached; it
+moves nothing and calls nobody.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from breaker.leases import Leases
+from breaker.windows import Ticks, View
+
+
+class Tally:
+    """Counts nothing: the tally of a stay that judges no calls, and the parts that most tallies share.
+
+    `tick` is what a success costs: a callable that takes no lock, or None while this tally must be told
+    of each success through `count`.
+    """
+
+    __slots__ = ("tick",)
+    tick: Callable[[], object] | None
+    tracks_running = False
+    """Whether `started` and `ended` must be told of each call."""
+
+    def turn(self) -> None:
+        """Time may have passed: bring windows up to date before a call is numbered."""
+
+    def count(self, number: int, kind: str | None, duration: float | None, slow: bool) -> None:
+        """One call ended: `number` is its tick, `kind` names its failure (None: it succeeded)."""
+
+    def tripped(self, more: int = 0) -> bool:
+        """Whether the limit is reached, or would be with `more` bad calls on top."""
+        return False
+
+    def is_slow(self, duration: float, slow_after: float | None) -> bool:
+        """Whether a call of `duration` seconds is slow here; `slow_after` is the call site's own limit."""
+        return False
+
+    def newly_overdue(self, now: float) -> bool:
+        """Whether calls still running have become slow since this was last asked."""
+        return False
+
+    def started(self, key: int, now: float, slow_after: float | None) -> None:
+        """A call began."""
+
+    def ended(self, key: int) -> None:
+        """That call ended, in whatever way."""
+
+    def abandoned(self, key: int) -> None:
+        """The permit of that call was collected. Takes no lock."""
+
+    def failure_count(self) -> int:
+        """Failures that count now."""
+        return 0
+
+    def calls(self) -> int:
+        """Calls in the window; 0 without one."""
+        return 0
+
+    def failure_rate(self) -> float | None:
+        """Share of failures in the window; None without a window, or when it is empty."""
+        return None
+
+    def slow_calls(self) -> int:
+        """Slow calls that count now."""
+        return 0
+
+    def slow_call_rate(self) -> float | None:
+        """Share of slow calls in the window; None likewise."""
+        return None
+
+    def kinds(self) -> Iterable[str]:
+        """The failures that count now, by name."""
+        return ()
+
+    def reason(self) -> str:
+        """Why the limit is reached, for a person."""
+        return "its policy said so"
+
+
+class InARow(Tally):
+    """Failures with no success between them."""
+
+    __slots__ = ("_advance", "_failures", "_kinds", "_threshold")
+
+    def __init__(self, threshold: int, ticks: Ticks) -> None:
+        self._threshold = threshold
+        self.tick = self._advance = ticks.advance
+        self._failures = 0
+        self._kinds: list[str] | None = None  # made at the first failure: most breakers never see one
+
+    def count(self, number: int, kind: str | None, duration: float | None, slow: bool) -> None:
+        if kind is None:
+            self._failures, self._kinds, self.tick = 0, None, self._advance
+            return
+        self._failures += 1
+        self.tick = None  # the next success has something to forgive
+        if self._kinds is None:
+            self._kinds = []
+        if len(self._kinds) < self._threshold:  # a breaker in METRICS_ONLY fails on past it
+            self._kinds.append(kind)
+
+    def tripped(self, more: int = 0) -> bool:
+        return self._failures + more >= self._threshold
+
+    def failure_count(self) -> int:
+        return self._failures
+
+    def kinds(self) -> Iterable[str]:
+        return self._kinds or ()
+
+    def reason(self) -> str:
+        return f"{self._failures} failures in a row (limit {self._threshold})"
+
+
+class Share(Tally):
+    """The share of bad calls in a window. Only the bad ones are stored, by number and name."""
+
+    __slots__ = ("_bad", "_minimum_calls", "_threshold", "_ticks", "_view", "_window")
+
+    def __init__(self, policy: Any, ticks: Ticks, view: View) -> None:
+        self._threshold, self._minimum_calls = policy.threshold, policy.minimum_calls
+        self._window, self._view, self._ticks = policy.window, view, ticks
+        self._bad: deque[tuple[int, str | None]] = deque()
+        self.tick = view.tick
+
+    def turn(self) -> None:
+        self._view.turn()
+
+    def _now(self) -> tuple[int, int]:
+        """The bad calls and all calls that count now; forgets those that have left the window."""
+        self.turn()
+        counted = self._ticks.read_locked()
+        oldest = self._view.oldest_locked(counted)
+        while self._bad and self._bad[0][0] < oldest:
+            self._bad.popleft()
+        return len(self._bad), counted - oldest
+
+    def tripped(self, more: int = 0) -> bool:
+        bad, calls = self._now()
+        calls += more
+        # Divided, not multiplied: 7 of 100 is 0.07, but 0.07 * 100 is above 7.
+        return calls >= self._minimum_calls and (bad + more) / calls >= self._threshold
+
+    def calls(self) -> int:
+        return self._now()[1]
+
+    def _rate(self) -> float | None:
+        bad, calls = self._now()
+        return bad / calls if calls else None
+
+    def kinds(self) -> Iterable[str]:
+        self._now()
+        return [kind for _, kind in self._bad if kind is not None]
+
+    def _reason(self, what: str) -> str:
+        bad, calls = self._now()
+        share = bad / max(calls, 1)
+        return f"{bad} of {calls} calls {what} {self._window} ({share:.0%}, limit {self._threshold:.0%})"
+
+
+class FailureShare(Share):
+    """The share of failures."""
+
+    __slots__ = ()
+
+    def count(self, number: int, kind: str | None, duration: float | None, slow: bool) -> None:
+        if kind is not None:
+            self._bad.append((number, kind))
+
+    def failure_count(self) -> int:
+        return self._now()[0]
+
+    def failure_rate(self) -> float | None:
+        return self._rate()
+
+    def reason(self) -> str:
+        return self._reason("failed")
+
+
+class SlowShare(Share):
+    """The share of slow calls; with `running`, of those too that have not ended and are slow already."""
+
+    __slots__ = ("_clock", "_overdue", "_running", "_slower_than")
+
+    def __init__(self, policy: Any, ticks: Ticks, view: View, clock: Callable[[], float]) -> None:
+        super().__init__(policy, ticks, view)
+        self._slower_than, self._clock = policy.slower_than, clock
+        self._running = Leases() if policy.count_running else None
+        self._overdue = 0  # how many were overdue when somebody last looked
+        if self._running is not None:
+            self.tick = None  # each call's end must be noted
+
+    def is_slow(self, duration: float, slow_after: float | None) -> bool:
+        return duration >= (self._slower_than if slow_after is None else slow_after)
+
+    def count(self, number: int, kind: str | None, duration: float | None, slow: bool) -> None:
+        if slow:
+            self._bad.append((number, kind))
+
+    @property
+    def tracks_running(self) -> bool:  # type: ignore[override]  # the recipe decides
+        return self._running is not None
+
+    def newly_overdue(self, now: float) -> bool:
+        if self._running is None:
+            return False
+        before, self._overdue = self._overdue, self._running.overdue(now)
+        return self._overdue > before
+
+    def started(self, key: int, now: float, slow_after: float | None) -> None:
+        if self._running is not None:
+            self._running.grant(key, now + (self._slower_than if slow_after is None else slow_after))
+
+    def ended(self, key: int) -> None:
+        if self._running is not None and self._running.end(key):
+            self._overdue = min(self._overdue, self._running.overdue(self._clock()))
+
+    def abandoned(self, key: int) -> None:
+        if self._running is not None:
+            self._running.abandon(key)
+
+    def _now(self) -> tuple[int, int]:
+        bad, calls = super()._now()
+        overdue = self._running.overdue(self._clock()) if self._running is not None else 0
+        return bad + overdue, calls + overdue
+
+    def slow_calls(self) -> int:
+        return self._now()[0]
+
+    def slow_call_rate(self) -> float | None:
+        return self._rate()
+
+    def reason(self) -> str:
+        return self._reason("were slow")
+
+
+class OfUser(Tally):
+    """A user's own tally, which is told of every call."""
+
+    __slots__ = ("_theirs",)
+
+    def __init__(self, theirs: Any) -> None:
+        self._theirs = theirs
+        self.tick = None
+
+    def count(self, number: int, kind: str | None, duration: float | None, slow: bool) -> None:
+        if kind is None:
+            self._theirs.succeeded(duration)
+        else:
+            self._theirs.failed(kind, duration)
+
+    def tripped(self, more: int = 0) -> bool:
+        # Only the user knows what one more failure would do: assume that it would trip.
+        return bool(more or self._theirs.tripped())
+
+
+class Together(Tally):
+    """Several tallies on the same ticks. Any of them trips; the first that has done so gives the reason."""
+
+    __slots__ = ("_all", "_ticks")
+
+    def __init__(self, tallies: Sequence[Tally], ticks: Ticks) -> None:
+        self._all, self._ticks = tallies, ticks
+        self._join_ticks()
+
+    def _join_ticks(self) -> None:
+        own = {tally.tick for tally in self._all}
+        plain = own == {self._ticks.advance}
+        self.tick = None if None in own else self._ticks.advance if plain else self._turn_and_advance
+
+    def _turn_and_advance(self) -> None:
+        self.turn()
+        self._ticks.advance()
+
+    def turn(self) -> None:
+        for tally in self._all:
+            tally.turn()
+
+    def count(self, number: int, kind: str | None, duration: float | None, slow: bool) -> None:
+        for tally in self._all:
+            tally.count(number, kind, duration, slow)
+        self._join_ticks()
+
+    def tripped(self, more: int = 0) -> bool:
+        return any(tally.tripped(more) for tally in self._all)
+
+    def is_slow(self, duration: float, slow_after: float | None) -> bool:
+        return any(tally.is_slow(duration, slow_after) for tally in self._all)
+
+    @property
+    def tracks_running(self) -> bool:  # type: ignore[override]  # the members decide
+        return any(tally.tracks_running for tally in self._all)
+
+    def newly_overdue(self, now: float) -> bool:
+        return any([tally.newly_overdue(now) for tally in self._all])  # each must be asked
+
+    def started(self, key: int, now: float, slow_after: float | None) -> None:
+        for tally in self._all:
+            tally.started(key, now, slow_after)
+
+    def ended(self, key: int) -> None:
+        for tally in self._all:
+            tally.ended(key)
+
+    def abandoned(self, key: int) -> None:
+        for tally in self._all:
+            tally.abandoned(key)
+
+    def failure_count(self) -> int:
+        return max(tally.failure_count() for tally in self._all)
+
+    def calls(self) -> int:
+        return max(tally.calls() for tally in self._all)
+
+    def failure_rate(self) -> float | None:
+        return self._first(tally.failure_rate() for tally in self._all)
+
+    def slow_calls(self) -> int:
+        return max(tally.slow_calls() for tally in self._all)
+
+    def slow_call_rate(self) -> float | None:
+        return self._first(tally.slow_call_rate() for tally in self._all)
+
+    @staticmethod
+    def _first(rates: Iterable[float | None]) -> float | None:
+        return next((rate for rate in rates if rate is not None), None)
+
+    def _speaker(self) -> Tally:
+        return next((tally for tally in self._all if tally.tripped()), self._all[0])
+
+    def kinds(self) -> Iterable[str]:
+        return self._speaker().kinds()
+
+    def reason(self) -> str:
+        return self._speaker().reason()
