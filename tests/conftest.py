@@ -1,0 +1,37 @@
+"""What the tests of the core are given: a clock that only they move, and breakers on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from calls import RECOVERY, THRESHOLD
+
+from breaker import CircuitBreaker
+from breaker.testing import ManualClock
+
+Make = Callable[..., CircuitBreaker]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(1000.0)
+
+
+@pytest.fixture
+def make(clock: ManualClock) -> Make:
+    """Makes a breaker that opens after three failures for ten seconds, unless told otherwise."""
+
+    def make(**settings: Any) -> CircuitBreaker:
+        if "trip" not in settings:
+            settings.setdefault("failure_threshold", THRESHOLD)
+        settings = {"recovery_timeout": RECOVERY, "clock": clock, **settings}
+        return CircuitBreaker(settings.pop("name", "payments"), **settings)
+
+    return make
+
+
+@pytest.fixture
+def breaker(make: Make) -> CircuitBreaker:
+    return make()
