@@ -59,10 +59,6 @@ class Leases:
                 self._overdue.add(key)
         return len(self._overdue)
 
-    def is_overdue(self, key: int, now: float) -> bool:
-        """Whether this call is in flight and has reached its deadline."""
-        return self._open.get(key, now + 1) <= now
-
     def next_deadline(self) -> float | None:
         """The earliest deadline of a call in flight."""
         self.in_flight()

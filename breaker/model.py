@@ -222,7 +222,7 @@ class Model:
                 ledger.add_late(outcome, slow)
             elif outcome is IGNORED:
                 ledger.ignored += 1
-                stay.release_locked(key)
+                stay.ignore_locked(self, key)
             elif outcome is SUCCESS:
                 ledger.slow += slow
                 stay.succeed_locked(self, key, duration, slow)

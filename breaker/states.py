@@ -187,11 +187,11 @@ class HalfOpen(Stay):
         self._end_probe_locked(breaker, key, failed=True)
 
     def _end_probe_locked(self, breaker: Model, key: int | None, *, failed: bool) -> bool:
-        """Take the probe back; open the circuit if it failed or came too late. Whether it did neither."""
+        """Take the probe back; open the circuit if it failed, or it or another came too late. Whether none did."""
         assert key is not None
         if not self._leases.holds(key):
             return False
-        if not failed and self._leases.is_overdue(key, breaker._clock()):
+        if not failed and self._leases.overdue(breaker._clock()):
             self._failed += 1
             breaker._fire_locked(self, PROBE_EXPIRED)
             return False
@@ -200,6 +200,9 @@ class HalfOpen(Stay):
             self._failed += 1
             breaker._fire_locked(self, PROBE_FAILED)
         return not failed
+
+    def ignore_locked(self, breaker: Model, key: int | None) -> None:
+        self._end_probe_locked(breaker, key, failed=False)
 
     def release_locked(self, key: int | None) -> None:
         if key is not None:

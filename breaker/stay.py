@@ -59,8 +59,12 @@ class Stay:
     ) -> None:
         """A call that this stay admitted failed."""
 
-    def release_locked(self, key: int | None) -> None:
+    def ignore_locked(self, breaker: Model, key: int | None) -> None:
         """A call that this stay admitted ended neutral."""
+        self.release_locked(key)
+
+    def release_locked(self, key: int | None) -> None:
+        """A permit of this stay comes back."""
 
     def abandon(self, key: int | None) -> None:
         """A permit was collected unsettled. Takes no lock."""
