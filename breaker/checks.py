@@ -6,7 +6,7 @@ raises `ValueError` (of a bool or a non-number too: it is the value that is wron
 
 from __future__ import annotations
 
-import math
+import sys
 from typing import Any
 
 
@@ -15,7 +15,9 @@ def _refuse(name: str, value: object, wanted: str) -> ValueError:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return abs(value) <= sys.float_info.max  # unlike isfinite, also asked of an int that no float can hold
 
 
 def count(name: str, value: Any) -> int:

@@ -81,10 +81,13 @@ class CircuitBreaker(Model):
             if (record_exceptions, ignore_exceptions, record_result, retry_after) == (Exception, (), None, None)
             else Classifier(record_exceptions, ignore_exceptions, record_result, retry_after)
         )
+        checks.positive_seconds("health_check_interval", health_check_interval)
         self._health = None if health_check is None else HealthCheck(health_check, health_check_interval)
         self._outbox = outbox.Outbox.of(listeners)
         policy = policies.consecutive(failure_threshold) if trip is None else policies.checked(trip)
         self._set_up(policy, recovery_timeout, probe_timeout, ramp, initial_state)
+        if self._health is not None:
+            self._health.look_after(self)  # a circuit that begins open is pinged, too
 
     # -- calling ------------------------------------------------------------------------------------------
 

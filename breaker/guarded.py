@@ -89,6 +89,8 @@ def call_gated(breaker: Model, slow_after: float | None, fn: Callable[..., Any],
     """One call with a permit. What `fn` returns to be awaited is guarded when it is awaited."""
     if is_async(fn):
         return await_guarded(breaker, slow_after, fn(*args, **kwargs))
+    if not callable(fn):
+        raise TypeError(f"call needs a function, got {fn!r}")
     permit = breaker._admit(slow_after)
     try:
         result = fn(*args, **kwargs)
@@ -106,6 +108,8 @@ async def await_gated(
     breaker: Model, slow_after: float | None, fn: Callable[..., Any], args: Any, kwargs: Any
 ) -> Any:
     """One awaited call with a permit."""
+    if not callable(fn):
+        raise TypeError(f"call_async needs an async function, got {fn!r}")
     permit = breaker._admit(slow_after)
     try:
         result = await fn(*args, **kwargs)

@@ -190,7 +190,8 @@ class Model:
                     slow = verdict[0] is not IGNORED and stay.tally.is_slow(duration, permit._slow_after)
             if verdict[0] is SUCCESS and not slow and (tick := stay.tick) is not None:
                 tick()
-                self._tell_call(CallSucceeded, stay, duration, error)
+                if stay.counts:
+                    self._tell_call(CallSucceeded, stay, duration, error)
             elif stay.counts:
                 text = None
                 while not self._decide(stay, verdict, error, key, duration, slow, text):
