@@ -6,7 +6,6 @@ breaker's lock, so it must return at once and must not call the breaker.
 
 from __future__ import annotations
 
-import random
 import sys
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -48,6 +47,8 @@ class Backoff:
 
     def period(self, reopenings: int) -> float:
         """Seconds for the opening after `reopenings` earlier ones; finite for any number of them."""
+        import random  # by who needs it: the import costs more than the rest of the package's
+
         longest = sys.float_info.max if self.maximum is None else self.maximum
         try:
             seconds = self.initial * self.factor**reopenings

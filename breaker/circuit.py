@@ -1,31 +1,39 @@
 """`CircuitBreaker`: what its users call.
 
 The call surfaces, the operators' verbs and the readings are here; the model that the machine drives
-(lock, guards, moves, `_admit` and `_settle`) is in `breaker.model`, what each state does in
-`breaker.states`, when it moves in `breaker.table`.
+(lock, guards, moves) is in `breaker.model`, how calls are admitted and settled in `breaker.calls`, what
+each state does in `breaker.states`, when it moves in `breaker.table`.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, ParamSpec, TypeVar, overload
+from types import NoneType
+from typing import Any, ParamSpec, TypeVar, cast, overload
 
-from breaker import checks, outbox, trip as policies
+from breaker import calls, checks, outbox
+from breaker import trip as policies
 from breaker.backoff import OpenPeriod, RampUp
 from breaker.events import Event, StateChanged, Statistics, TripReport
-from breaker.guarded import PLAIN, await_gated, await_guarded, call_gated, guard, with_fallback
+from breaker.guarded import PLAIN, await_gated, await_guarded, await_now, call_gated, guard, is_async, with_fallback
 from breaker.health import HealthCheck
 from breaker.model import Model
-from breaker.outcome import DEFAULT, SUCCEEDED, Classifier, ExceptionSpec
+from breaker.outcome import SUCCEEDED, ExceptionSpec
 from breaker.permit import Permit
+from breaker.settings import of_numbers, of_objects
 from breaker.states import ForcedOpen
 from breaker.table import DISABLE, FORCE_OPEN, METRICS_ONLY, RESET, State
 
 P = ParamSpec("P")
 R = TypeVar("R")
-F = TypeVar("F")
 CLOSED = State.CLOSED
+_NO_OBJECTS = (None, None, time.monotonic, (Exception, (), None, None))
+
+
+def _are_plain(numbers: tuple[object, ...]) -> bool:
+    """Whether breakers with these settings may share one object: it would keep nothing of the user's alive."""
+    return all(type(number) in (int, float, NoneType, State) for number in numbers)
 
 
 class CircuitBreaker(Model):
@@ -65,29 +73,22 @@ class CircuitBreaker(Model):
     ) -> None:
         if not isinstance(name, str):
             raise TypeError(f"name must be a string, got {name!r}")
-        if not callable(clock):
-            raise TypeError(f"clock must be a function that returns seconds, got {clock!r}")
-        if trip is not None and failure_threshold is not None:
-            raise TypeError("give failure_threshold or trip, not both: failure_threshold=5 is ConsecutiveFailures(5)")
-        if failure_threshold is None:
-            failure_threshold = 5
-        else:
-            checks.count("failure_threshold", failure_threshold)
-        self._name, self._clock = name, clock
-        self._success_threshold = checks.count("success_threshold", success_threshold)
-        self._half_open_max_calls = checks.count("half_open_max_calls", half_open_max_calls)
-        self._classifier = (
-            DEFAULT
-            if (record_exceptions, ignore_exceptions, record_result, retry_after) == (Exception, (), None, None)
-            else Classifier(record_exceptions, ignore_exceptions, record_result, retry_after)
+        numbers = (
+            failure_threshold,
+            recovery_timeout,
+            success_threshold,
+            half_open_max_calls,
+            probe_timeout,
+            initial_state,
         )
+        classify = (record_exceptions, ignore_exceptions, record_result, retry_after)
+        if (trip, ramp, clock, classify) == _NO_OBJECTS and _are_plain(numbers):
+            settings = of_numbers(*cast(Any, numbers))
+        else:
+            settings = of_objects(*numbers, trip=trip, classify=classify, ramp=ramp, clock=clock)
         checks.positive_seconds("health_check_interval", health_check_interval)
-        self._health = None if health_check is None else HealthCheck(health_check, health_check_interval)
-        self._outbox = outbox.Outbox.of(listeners)
-        policy = policies.consecutive(failure_threshold) if trip is None else policies.checked(trip)
-        self._set_up(policy, recovery_timeout, probe_timeout, ramp, initial_state)
-        if self._health is not None:
-            self._health.look_after(self)  # a circuit that begins open is pinged, too
+        health = None if health_check is None else HealthCheck(health_check, health_check_interval)
+        self._set_up(name, settings, health, listeners)
 
     # -- calling ------------------------------------------------------------------------------------------
 
@@ -100,19 +101,20 @@ class CircuitBreaker(Model):
         """
         stay = self._stay
         if stay.gated:
-            return call_gated(self, None, fn, args, kwargs)  # type: ignore[no-any-return]  # R, by construction
+            gated = await_now if is_async(fn) else call_gated
+            return gated(self, None, fn, args, kwargs)  # type: ignore[no-any-return]  # R, by construction
         try:
             result = fn(*args, **kwargs)
         except BaseException as error:
             if not callable(fn):
                 raise TypeError(f"call needs a function, got {fn!r}") from None
-            self._settle_error(stay, error)
+            calls.settle_plain_error(self, stay, error)
             raise
         if type(result) not in PLAIN and hasattr(result, "__await__"):
             return await_guarded(self, None, result)  # type: ignore[return-value]  # R is an awaitable here
         tick = stay.tick
         if tick is None:
-            self._settle(stay, SUCCEEDED)
+            calls.settle(self, stay, SUCCEEDED)
         else:
             tick()
         return result
@@ -127,11 +129,11 @@ class CircuitBreaker(Model):
         except BaseException as error:
             if not callable(fn):
                 raise TypeError(f"call_async needs an async function, got {fn!r}") from None
-            self._settle_error(stay, error)
+            calls.settle_plain_error(self, stay, error)
             raise
         tick = stay.tick
         if tick is None:
-            self._settle(stay, SUCCEEDED)
+            calls.settle(self, stay, SUCCEEDED)
         else:
             tick()
         return result
@@ -142,7 +144,7 @@ class CircuitBreaker(Model):
         Raises `CircuitOpenError` when the circuit does not let a call through.
         """
         stay = self._stay
-        return self._admit() if stay.gated else Permit(self, stay)
+        return calls.admit(self) if stay.gated else Permit(self, stay)
 
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
         """Decorate a function, an async function, a generator function or an async generator function."""
@@ -174,7 +176,7 @@ class CircuitBreaker(Model):
         """
         if slow_after is not None:
             checks.positive_seconds("slow_after", slow_after)
-            if not self._trip.timed:
+            if not self._settings.trip.timed:
                 raise ValueError(f"slow_after={slow_after!r} needs a SlowCallRate among the breaker's trip policies")
         kinds = fallback_on if isinstance(fallback_on, tuple) else (fallback_on,)
         if kinds and fallback is None:
@@ -210,7 +212,7 @@ class CircuitBreaker(Model):
         with self._lock:
             self._fire_locked(self._stay, trigger)
             if for_seconds is not None and isinstance(self._stay, ForcedOpen):
-                self._stay.until = self._clock() + for_seconds
+                self._stay.until = self._settings.clock() + for_seconds
         self._after_lock()
 
     def close(self) -> None:
@@ -249,7 +251,7 @@ class CircuitBreaker(Model):
     @property
     def failure_threshold(self) -> int | None:
         """Failures in a row that open the circuit; None when the trip policy counts none."""
-        for policy in getattr(self._trip, "policies", (self._trip,)):
+        for policy in getattr(self._settings.trip, "policies", (self._settings.trip,)):
             if isinstance(policy, policies.ConsecutiveFailures):
                 return policy.threshold
         return None
@@ -263,7 +265,7 @@ class CircuitBreaker(Model):
     @property
     def recovery_timeout(self) -> float | OpenPeriod:
         """Seconds in OPEN before a probe, or the recipe for them."""
-        return self._recovery
+        return self._settings.recovery
 
     @property
     def last_failure_time(self) -> float | None:
@@ -297,9 +299,9 @@ class CircuitBreaker(Model):
 
         Raises `ValueError` for another format, and `BreakerError` when "svg" or "png" lack their extra.
         """
-        from breaker import diagram  # only who draws pays for it
+        from breaker.diagram import draw  # only who draws pays for it
 
-        return diagram.draw(self, format)
+        return draw(self, format)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name!r} {self.state}>"

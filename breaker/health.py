@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from breaker import checks
+from breaker import calls, checks
 from breaker.outcome import FAILED, SUCCEEDED
 from breaker.table import State
 
@@ -76,9 +76,9 @@ class HealthCheck:
 
                 answer = asyncio.run(_awaited(answer))
         except BaseException as error:
-            breaker._settle(permit._stay, FAILED, error, permit)
+            calls.settle(breaker, permit._stay, FAILED, error, permit)
         else:
-            breaker._settle(permit._stay, FAILED if answer is False else SUCCEEDED, None, permit)
+            calls.settle(breaker, permit._stay, FAILED if answer is False else SUCCEEDED, None, permit)
 
 
 def _is_due(breaker: Model) -> bool:

@@ -1,6 +1,6 @@
 """What a breaker remembers across its stays: totals, openings, history. Made when there is first something.
 
-All of it under the breaker's lock, except `rejections.advance`. The ledger decides nothing.
+All of it under the breaker's lock, except counting a rejection. The ledger decides nothing.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ class StateNode(transitions.State):
     """A state of the machine. Entering it begins a new stay and does nothing else."""
 
     def enter(self, event_data: transitions.EventData) -> None:
-        event_data.model._begin_stay_locked(STAYS[State(self.name)], event_data.event.name)
+        breaker: Any = event_data.model
+        breaker._begin_stay_locked(STAYS[State(self.name)], event_data.event.name)
 
     def exit(self, event_data: transitions.EventData) -> None:
         """Nothing: the stay that ends is told by the one that begins."""

@@ -1,7 +1,7 @@
-"""The model that the machine drives: one breaker's lock, guards, moves, and the two verbs of every call.
+"""The model that the machine drives: one breaker's lock, its present stay, its guards and its moves.
 
-`_admit` gives a permit or rejects; `_settle` takes the end of a call to the stay that admitted it. Every
-call surface is a few lines around the two. The settings' validation is here, the surfaces are not.
+Only the machine calls `_begin_stay_locked`; everybody else asks for a move with `_fire_locked`. How calls
+are admitted and settled is in `breaker.calls`.
 """
 
 from __future__ import annotations
@@ -9,93 +9,60 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, NoReturn, cast
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
 from breaker import checks, outbox, process
-from breaker.backoff import OpenPeriod, RampUp
-from breaker.errors import CircuitOpenError
-from breaker.events import CallEvent, CallFailed, CallIgnored, CallRejected, CallSucceeded, StateChanged, Statistics, TripReport
+from breaker.backoff import RampUp
+from breaker.calls import EVENT_OF
+from breaker.events import (
+    CallEvent,
+    StateChanged,
+    Statistics,
+    TripReport,
+)
 from breaker.health import HealthCheck
 from breaker.ledger import Ledger
 from breaker.machine import machine
-from breaker.outcome import FAILURE, IGNORED, SUCCESS, Classifier, Verdict, name_of, text_of
+from breaker.outcome import DEFAULT
 from breaker.permit import Permit
+from breaker.settings import Settings
 from breaker.states import STAYS, Closed, HalfOpen, Open, Ramping
 from breaker.stay import Stay
-from breaker.table import TIMEOUT_ELAPSED, State
-from breaker.trip import Policy
+from breaker.table import TIMEOUT_ELAPSED, TRIP, State
 
-_EVENT_OF = {SUCCESS: CallSucceeded, FAILURE: CallFailed, IGNORED: CallIgnored}
 _DEFAULT_LEASE = 30.0
 
 
 class Model:
-    """What a breaker is made of. `CircuitBreaker` adds what its users call."""
+    """What a breaker is made of."""
 
-    __slots__ = (
-        "__weakref__",
-        "_classifier",
-        "_clock",
-        "_half_open_max_calls",
-        "_health",
-        "_ledger",
-        "_lock",
-        "_name",
-        "_outbox",
-        "_probe_timeout",
-        "_ramp",
-        "_recovery",
-        "_stay",
-        "_success_threshold",
-        "_trip",
-    )
+    __slots__ = ("__weakref__", "_health", "_ledger", "_lock", "_name", "_outbox", "_settings", "_stay")
     _stay: Stay
-    _clock: Callable[[], float]
-    _classifier: Classifier
-    _half_open_max_calls: int
-    _success_threshold: int
-    _health: HealthCheck | None
-    _outbox: outbox.Outbox | None
-    _name: str
 
     def _set_up(
-        self,
-        trip: Policy,
-        recovery: float | OpenPeriod,
-        probe_timeout: float | None,
-        ramp: RampUp | None,
-        initial_state: State,
+        self, name: str, settings: Settings, health: HealthCheck | None, listeners: Iterable[Callable[[Any], object]]
     ) -> None:
-        """Check what depends on more than one setting, and begin the first stay."""
-        self._trip, self._recovery, self._ramp = trip, _checked_recovery(recovery), ramp
-        if ramp is not None and not isinstance(ramp, RampUp):
-            raise TypeError(f"ramp must be a RampUp or None, got {ramp!r}")
-        if probe_timeout is None:
-            # A lease of nothing would be over before its probe began.
-            lease = recovery if isinstance(recovery, int | float) else getattr(recovery, "initial", _DEFAULT_LEASE)
-            self._probe_timeout = float(lease) or _DEFAULT_LEASE
-        else:
-            self._probe_timeout = checks.positive_seconds("probe_timeout", probe_timeout)
-        state = _checked_state(initial_state, ramp)
+        """Begin the first stay."""
+        self._name, self._settings, self._health = name, settings, health
+        self._outbox = outbox.Outbox.of(listeners)
         self._lock = threading.RLock()
         self._ledger: Ledger | None = None
+        state = settings.initial_state
         if state is not State.CLOSED:
             self._ledger = Ledger()
-        self._begin_first_stay(STAYS[state])
+            self._stay = Stay(self)  # an initial OPEN asks the stay before it how many failures opened it: none
+        self._stay = STAYS[state](self)
+        if state is State.OPEN:
+            self._ledger_locked().last_failure_time = self._stay.since
         process.join(self)
-
-    def _begin_first_stay(self, first: type[Stay]) -> None:
-        # An initial OPEN asks the stay before it how many failures opened it: none.
-        self._stay = Stay(self)
-        self._stay = first(self)
-        if first is Open:
-            self._ledger_locked().last_failure_time = time.time()
+        if health is not None:
+            health.look_after(self)  # a circuit that begins open is pinged, too
 
     @property
     def _ramp_up(self) -> RampUp:
-        assert self._ramp is not None  # RAMPING is in the table of breakers with a ramp alone
-        return self._ramp
+        assert self._settings.ramp is not None  # RAMPING is in the table of breakers with a ramp alone
+        return self._settings.ramp
 
     def _ledger_locked(self) -> Ledger:
         if self._ledger is None:
@@ -109,139 +76,17 @@ class Model:
 
     def _measures(self) -> bool:
         """Whether somebody needs to know of each success: then calls carry permits."""
-        if self._trip.timed or self._classifier.judges_results:
+        if self._settings.trip.timed or self._settings.classifier.judges_results:
             return True
-        return self._outbox is not None and any(map(self._outbox.wants, _EVENT_OF.values()))
+        return self._outbox is not None and any(map(self._outbox.wants, EVENT_OF.values()))
 
-    # -- the two verbs ----------------------------------------------------------------------------------
+    def _is_quiet(self) -> bool:
+        """Whether a failure that moves nothing concerns nobody but the tally."""
+        return self._outbox is None and self._settings.classifier is DEFAULT
 
-    def _admit(self, slow_after: float | None = None) -> Permit:
-        """Leave to make a call now. Raises `CircuitOpenError`."""
-        while True:
-            permit = self._stay.admit(self, slow_after)
-            if permit is not None:
-                return permit
-            self._after_lock()
-
-    def _probe(self) -> Permit | None:
-        """A permit for the health check; None when it is not time for one."""
-        with self._lock:
-            if isinstance(self._stay, Open) and self._stay.elapsed(self):
-                self._fire_locked(self._stay, TIMEOUT_ELAPSED)
-            stay = self._stay
-        self._after_lock()
-        return stay.probe(self) if isinstance(stay, HalfOpen) else None
-
-    def _take_back(self, permit: Permit) -> None:
-        """The call was not made after all: as if the permit had never been given."""
-        permit._settled = True
-        with self._lock:
-            permit._stay.release_locked(permit._key)
-
-    def _rejection(self, stay: Stay, wait: float | None) -> CircuitOpenError:
-        """The error for a call that `stay` does not let through, counted and told."""
-        ledger = self._ledger
-        assert ledger is not None  # every state that rejects has one
-        ledger.rejections.advance()
-        error = CircuitOpenError(self._name, stay.state, wait, ledger.last_trip)
-        if self._outbox is not None:
-            self._tell_call(CallRejected, stay, None, error)
-            self._outbox.deliver()
-        return error
-
-    def _settle_error(self, stay: Stay, error: BaseException, permit: Permit | None = None) -> None:
-        """The call raised `error`. Raises what a classifier raised, chained to it, after counting a failure."""
-        if not stay.counts:
-            self._settle(stay, (IGNORED, None), error, permit)
-            return
-        try:
-            verdict = self._classifier.of_error(error)
-        except BaseException as broken:
-            self._settle_broken(stay, broken, error, permit)
-        self._settle(stay, verdict, error, permit)
-
-    def _settle_result(self, stay: Stay, result: object, permit: Permit | None = None) -> None:
-        """The call returned `result`. Raises what a classifier raised, after counting a failure."""
-        try:
-            verdict = self._classifier.of_result(result) if stay.counts else (SUCCESS, None)
-        except BaseException as broken:
-            self._settle_broken(stay, broken, None, permit)
-        self._settle(stay, verdict, None, permit)
-
-    def _settle_broken(
-        self, stay: Stay, broken: BaseException, error: BaseException | None, permit: Permit | None
-    ) -> NoReturn:
-        """A classifier raised: a failure, unless it was interrupted."""
-        outcome = FAILURE if isinstance(broken, Exception) else IGNORED
-        self._settle(stay, (outcome, None), error or broken, permit)
-        raise broken from error
-
-    def _settle(
-        self, stay: Stay, verdict: Verdict, error: BaseException | None = None, permit: Permit | None = None
+    def _tell_call(
+        self, kind: type[CallEvent], stay: Stay, duration: float | None, error: BaseException | None
     ) -> None:
-        """The call that `stay` admitted ended with this verdict. The permit is back when this returns or raises."""
-        key = duration = None
-        slow = False
-        try:
-            if permit is not None:
-                permit._settled, key = True, permit._key
-                if permit._started is not None:
-                    duration = self._clock() - permit._started
-                    slow = verdict[0] is not IGNORED and stay.tally.is_slow(duration, permit._slow_after)
-            if verdict[0] is SUCCESS and not slow and (tick := stay.tick) is not None:
-                tick()
-                if stay.counts:
-                    self._tell_call(CallSucceeded, stay, duration, error)
-            elif stay.counts:
-                text = None
-                while not self._decide(stay, verdict, error, key, duration, slow, text):
-                    text = text_of(error)
-        except BaseException:
-            stay.abandon(key)
-            raise
-        self._after_lock()
-
-    def _decide(
-        self,
-        stay: Stay,
-        verdict: Verdict,
-        error: BaseException | None,
-        key: int | None,
-        duration: float | None,
-        slow: bool,
-        text: str | None,
-    ) -> bool:
-        """Count the call and move if that is due. False: this may open the circuit, come back with a text."""
-        outcome, asked = verdict
-        with self._lock:
-            current = self._stay is stay
-            if outcome is FAILURE and current and error is not None and text is None and stay.last_straw_locked():
-                return False
-            self._tell_call(_EVENT_OF[outcome], stay, duration, error)
-            ledger = self._ledger_locked()
-            if not current:
-                ledger.add_late(outcome, slow)
-            elif outcome is IGNORED:
-                ledger.ignored += 1
-                stay.ignore_locked(self, key)
-            elif outcome is SUCCESS:
-                ledger.slow += slow
-                stay.succeed_locked(self, key, duration, slow)
-            else:
-                ledger.slow += slow
-                ledger.failures += 1
-                ledger.last_text = text
-                self._note_asked_locked(asked)
-                stay.fail_locked(self, key, name_of(error), duration, slow)
-        return True
-
-    def _note_asked_locked(self, asked: float | None) -> None:
-        """The dependency asked to be left alone for `asked` seconds."""
-        if asked is not None:
-            ledger = self._ledger_locked()
-            ledger.asked_until = max(self._clock() + asked, ledger.asked_until or 0.0)
-
-    def _tell_call(self, kind: type[CallEvent], stay: Stay, duration: float | None, error: BaseException | None) -> None:
         if self._outbox is not None and self._outbox.wants(kind):
             self._outbox.put(kind(self._name, time.time(), stay.state, duration, error))
 
@@ -252,23 +97,34 @@ class Model:
         if self._health is not None:
             self._health.look_after(self)
 
+    def _probe(self) -> Permit | None:
+        """A permit for the health check; None when it is not time for one."""
+        with self._lock:
+            if isinstance(self._stay, Open) and self._stay.elapsed(self):
+                self._fire_locked(self._stay, TIMEOUT_ELAPSED)
+            stay = self._stay
+        self._after_lock()
+        return stay.probe(self) if isinstance(stay, HalfOpen) else None
+
     # -- moving -----------------------------------------------------------------------------------------
 
     def _fire_locked(self, stay: Stay, trigger: str) -> None:
         """Ask the machine for a move, unless `stay` is over: then the world has moved on."""
         if self._stay is stay:
-            machine(ramping=self._ramp is not None).fire(trigger, self)
+            machine(ramping=self._settings.ramp is not None).fire(trigger, self)
 
     def _begin_stay_locked(self, stay_class: type[Stay], trigger: str) -> None:
         """Called by the machine alone, on entering a state."""
         old, ledger = self._stay, self._ledger_locked()
         new = stay_class(self)  # runs the user's clock, policy and period: may raise, nothing moved yet
-        report = self._report_locked(old, new.until - self._clock()) if isinstance(new, Open) else None
+        report = self._report_locked(old, new.until - self._settings.clock()) if isinstance(new, Open) else None
         change = StateChanged(self._name, new.since, old.state, new.state, trigger, report)
         if self._stay is not old:
             return  # a signal handler or a finalizer came in between, and moved first
         self._stay = new
-        ledger.successes += old.successes_locked()
+        successes, failures = old.totals_locked()
+        ledger.successes += successes
+        ledger.failures += failures
         old.end_locked()
         if report is not None:
             ledger.add_opening(report)
@@ -286,7 +142,7 @@ class Model:
         """METRICS_ONLY reached the limit."""
         report = self._report_locked(stay, 0.0)
         state = stay.state
-        self._tell_change_locked(StateChanged(self._name, report.at, state, state, "trip", report))
+        self._tell_change_locked(StateChanged(self._name, report.at, state, state, TRIP, report))
 
     def _report_locked(self, stay: Stay, open_for: float) -> TripReport:
         """Why `stay` opens the circuit."""
@@ -310,7 +166,7 @@ class Model:
 
     def _open_period_locked(self, now: float) -> float:
         """Seconds that an opening at `now` (on the breaker's clock) lasts."""
-        ledger, recovery = self._ledger_locked(), self._recovery
+        ledger, recovery = self._ledger_locked(), self._settings.recovery
         if isinstance(recovery, float):
             period = recovery
         else:
@@ -322,14 +178,15 @@ class Model:
 
     def _statistics_locked(self) -> Statistics:
         stay, ledger = self._stay, self._ledger or Ledger()
-        tally, successes = stay.tally, ledger.successes + stay.successes_locked()
+        tally, (successes, failures) = stay.tally, stay.totals_locked()
+        successes, failures = successes + ledger.successes, failures + ledger.failures
         return Statistics(
             breaker_name=self._name,
             state=stay.state,
             since=stay.since,
-            calls=successes + ledger.failures,
+            calls=successes + failures,
             successes=successes,
-            failures=ledger.failures,
+            failures=failures,
             slow=ledger.slow,
             ignored=ledger.ignored,
             rejected=ledger.rejections.read_locked(),
@@ -351,7 +208,7 @@ class Model:
 
     def enough_probes_succeeded(self) -> bool:
         """Whether `success_threshold` probes of this half-open stay have succeeded."""
-        return cast(HalfOpen, self._stay).successes >= self._success_threshold
+        return cast(HalfOpen, self._stay).successes >= self._settings.success_threshold
 
     def probe_lease_ran_out(self) -> bool:
         """Whether a probe has been in flight for `probe_timeout` or longer."""
@@ -384,17 +241,3 @@ class Model:
         if self._health is not None:
             self._health.reset_after_fork()
             self._health.look_after(self)
-
-
-def _checked_recovery(recovery: Any) -> float | OpenPeriod:
-    if isinstance(recovery, OpenPeriod) and not isinstance(recovery, type):
-        return recovery
-    return checks.seconds("recovery_timeout", recovery)
-
-
-def _checked_state(state: Any, ramp: RampUp | None) -> State:
-    if not isinstance(state, State):
-        raise ValueError(f"initial_state must be a State, got {state!r}")
-    if state is State.RAMPING and ramp is None:
-        raise ValueError(f"initial_state {state.value!r} needs a ramp")
-    return state

@@ -33,12 +33,12 @@ NEUTRAL: Verdict = (IGNORED, None)
 
 def _matcher(name: str, spec: ExceptionSpec) -> Callable[[BaseException], object]:
     """A test for `spec`. Raises `ValueError` for a type that can never count, `TypeError` for no spec at all."""
-    types = spec if isinstance(spec, tuple) else (spec,)
-    if all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in types):
-        for kind in types:
+    kinds: tuple[Any, ...] = spec if isinstance(spec, tuple) else (spec,)
+    if all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+        for kind in kinds:
             if not issubclass(kind, Exception) and kind is not BaseException:
                 raise ValueError(f"{name} has {kind.__name__}, which is no Exception and is always neutral")
-        return lambda error: isinstance(error, types)
+        return lambda error: isinstance(error, kinds)
     if callable(spec) and not isinstance(spec, type):
         return spec
     raise TypeError(f"{name} must be an exception type, a tuple of them, or a predicate, got {spec!r}")

@@ -11,11 +11,12 @@ import warnings
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from breaker import calls
 from breaker.outcome import FAILURE, IGNORED, SUCCESS
 
 if TYPE_CHECKING:
     from breaker.model import Model
-    from breaker.states import Stay
+    from breaker.stay import Stay
 
 _UNSAID: Any = object()
 next_key = itertools.count().__next__
@@ -47,22 +48,22 @@ class Permit:
         """The call returned. A `result`, when given, is judged by the breaker's `record_result`."""
         if self._claim():
             if result is _UNSAID:
-                self._breaker._settle(self._stay, (SUCCESS, None), permit=self)
+                calls.settle(self._breaker, self._stay, (SUCCESS, None), permit=self)
             else:
-                self._breaker._settle_result(self._stay, result, self)
+                calls.settle_result(self._breaker, self._stay, result, self)
 
     def fail(self, exc: BaseException | None = None) -> None:
         """The call failed. An `exc`, when given, is judged like one that the call raised: it may be neutral."""
         if self._claim():
             if exc is None:
-                self._breaker._settle(self._stay, (FAILURE, None), permit=self)
+                calls.settle(self._breaker, self._stay, (FAILURE, None), permit=self)
             else:
-                self._breaker._settle_error(self._stay, exc, self)
+                calls.settle_error(self._breaker, self._stay, exc, self)
 
     def release(self) -> None:
         """The call was not made, or tells nothing: neutral."""
         if self._claim():
-            self._breaker._settle(self._stay, (IGNORED, None), permit=self)
+            calls.settle(self._breaker, self._stay, (IGNORED, None), permit=self)
 
     def _claim(self) -> bool:
         """Whether this is the first settlement."""

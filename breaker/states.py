@@ -7,9 +7,10 @@ What a stay is, and what all of them share, is in `breaker.stay`; when the circu
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from breaker.calls import rejection
 from breaker.leases import Leases
 from breaker.permit import Permit, next_key
 from breaker.stay import Counting, Stay
@@ -37,6 +38,10 @@ class MetricsOnly(Counting):
         super().__init__(breaker)
         self._told = False
 
+    def measure_locked(self, breaker: Model) -> None:
+        super().measure_locked(breaker)
+        self.quiet = False  # each failure may begin or end a crossing
+
     def _count_locked(self, key: int | None, kind: str | None, duration: float | None, slow: bool) -> None:
         # Successes may have carried the rate below the limit unseen: that ends a crossing.
         self._told = self._told and self.tally.tripped()
@@ -57,14 +62,14 @@ class Ramping(Counting):
 
     def __init__(self, breaker: Model) -> None:
         super().__init__(breaker)
-        self._begun, self._credit = breaker._clock(), 0.0
+        self._begun, self._credit = breaker._settings.clock(), 0.0
 
     def measure_locked(self, breaker: Model) -> None:
         self.gated = True  # always: the ramp counts admissions
 
     def left(self, breaker: Model) -> float:
         """Seconds until the ramp is over."""
-        return max(self._begun + breaker._ramp_up.seconds - breaker._clock(), 0.0)
+        return max(self._begun + breaker._ramp_up.seconds - breaker._settings.clock(), 0.0)
 
     def admit(self, breaker: Model, slow_after: float | None) -> Permit | None:
         with breaker._lock:
@@ -76,7 +81,7 @@ class Ramping(Counting):
                 return None
             if self._next_passes_locked(breaker._ramp_up.share(breaker._ramp_up.seconds - left)):
                 return self._admit_tracked_locked(breaker, slow_after)
-        raise breaker._rejection(self, left)
+        raise rejection(breaker, self, left)
 
     def _next_passes_locked(self, share: float) -> bool:
         """Each call brings its share; whenever that makes a whole one, a call passes."""
@@ -96,17 +101,19 @@ class Open(Stay):
     def __init__(self, breaker: Model) -> None:
         super().__init__(breaker)
         self._failures = breaker._stay.failure_count_locked()
-        now = breaker._clock()
+        now = breaker._settings.clock()
         self.until = now + breaker._open_period_locked(now)
 
     def elapsed(self, breaker: Model) -> bool:
         """Whether the open period is over. The boundary instant counts as over."""
-        return breaker._clock() >= self.until
+        return breaker._settings.clock() >= self.until
 
     def admit(self, breaker: Model, slow_after: float | None) -> Permit | None:
-        left = self.until - breaker._clock()
-        if left > 0 or breaker._health is not None:
-            raise breaker._rejection(self, self._wait(breaker, left))
+        left = self.until - breaker._settings.clock()
+        if left > 0 and breaker._health is None:
+            raise rejection(breaker, self, left)
+        if breaker._health is not None:
+            raise rejection(breaker, self, self._wait(breaker, left))
         with breaker._lock:
             breaker._fire_locked(self, TIMEOUT_ELAPSED)
         return None
@@ -117,7 +124,7 @@ class Open(Stay):
         return max(left, 0.0 if breaker._health is None else breaker._health.interval)
 
     def retry_after_locked(self, breaker: Model) -> float | None:
-        return self._wait(breaker, self.until - breaker._clock())
+        return self._wait(breaker, self.until - breaker._settings.clock())
 
     def failure_count_locked(self) -> int:
         """The failures that opened the circuit."""
@@ -135,42 +142,42 @@ class HalfOpen(Stay):
         self._leases, self._failed, self.successes = Leases(), 0, 0
         self._kind: str | None = None
         # Fresh, and only asked whether a duration is slow: a slow probe is a failed probe.
-        self.tally = breaker._trip.begin(Ticks(), breaker._clock, breaker._lock)
+        self.tally = breaker._settings.trip.begin(Ticks(), breaker._settings.clock, breaker._lock)
 
     def why_locked(self, breaker: Model) -> tuple[str, str]:
         if self.expired(breaker):
-            return "probe", f"a probe had no answer within {breaker._probe_timeout:g} s"
+            return "probe", f"a probe had no answer within {breaker._settings.probe_timeout:g} s"
         return "probe", "a probe failed" if self._kind else "a probe was slow"
 
-    def kinds_locked(self) -> Iterable[str]:
-        return (self._kind,) if self._kind else ()
+    def kinds_locked(self) -> Mapping[str, int]:
+        return {self._kind: 1} if self._kind else {}
 
     def admit(self, breaker: Model, slow_after: float | None) -> Permit | None:
-        return self._admit(breaker, slow_after, breaker._half_open_max_calls if breaker._health is None else 0)
+        return self._admit(breaker, slow_after, breaker._settings.half_open_max_calls if breaker._health is None else 0)
 
     def probe(self, breaker: Model) -> Permit | None:
         """A permit for the health check, which is let in where callers are not."""
-        return self._admit(breaker, None, breaker._half_open_max_calls)
+        return self._admit(breaker, None, breaker._settings.half_open_max_calls)
 
     def _admit(self, breaker: Model, slow_after: float | None, places: int) -> Permit | None:
         with breaker._lock:
             if breaker._stay is not self:
                 return None
-            now = breaker._clock()
+            now = breaker._settings.clock()
             if self._leases.overdue(now):
                 self._failed += 1
                 breaker._fire_locked(self, PROBE_EXPIRED)
                 return None
             if self._leases.in_flight() < places:
-                permit = Permit(breaker, self, now, slow_after, next_key())
-                self._leases.grant(permit._key, now + breaker._probe_timeout)
-                return permit
+                key = next_key()
+                self._leases.grant(key, now + breaker._settings.probe_timeout)
+                return Permit(breaker, self, now, slow_after, key)
             wait = self.retry_after_locked(breaker)
-        raise breaker._rejection(self, wait)
+        raise rejection(breaker, self, wait)
 
     def expired(self, breaker: Model) -> bool:
         """Whether a probe's lease ran out. The boundary instant counts as run out."""
-        return self._leases.overdue(breaker._clock()) > 0
+        return self._leases.overdue(breaker._settings.clock()) > 0
 
     def succeed_locked(self, breaker: Model, key: int | None, duration: float | None, slow: bool) -> None:
         breaker._ledger_locked().successes += 1
@@ -180,9 +187,8 @@ class HalfOpen(Stay):
             self.successes += 1
             breaker._fire_locked(self, PROBE_SUCCEEDED)
 
-    def fail_locked(
-        self, breaker: Model, key: int | None, kind: str, duration: float | None, slow: bool
-    ) -> None:
+    def fail_locked(self, breaker: Model, key: int | None, kind: str, duration: float | None, slow: bool) -> None:
+        breaker._ledger_locked().failures += 1
         self._kind = kind
         self._end_probe_locked(breaker, key, failed=True)
 
@@ -191,7 +197,7 @@ class HalfOpen(Stay):
         assert key is not None
         if not self._leases.holds(key):
             return False
-        if not failed and self._leases.overdue(breaker._clock()):
+        if not failed and self._leases.overdue(breaker._settings.clock()):
             self._failed += 1
             breaker._fire_locked(self, PROBE_EXPIRED)
             return False
@@ -225,10 +231,10 @@ class HalfOpen(Stay):
     def retry_after_locked(self, breaker: Model) -> float | None:
         if breaker._health is not None:
             return breaker._health.interval
-        if self._leases.in_flight() < breaker._half_open_max_calls:
+        if self._leases.in_flight() < breaker._settings.half_open_max_calls:
             return 0.0
         # A probe may end at any moment; at the end of the first lease there is news for certain.
-        return max((self._leases.next_deadline() or 0.0) - breaker._clock(), 0.0)
+        return max((self._leases.next_deadline() or 0.0) - breaker._settings.clock(), 0.0)
 
 
 class ForcedOpen(Stay):
@@ -244,13 +250,13 @@ class ForcedOpen(Stay):
     def admit(self, breaker: Model, slow_after: float | None) -> Permit | None:
         left = self.retry_after_locked(breaker)
         if left != 0.0:
-            raise breaker._rejection(self, left)
+            raise rejection(breaker, self, left)
         with breaker._lock:
             breaker._fire_locked(self, RESET)
         return None
 
     def retry_after_locked(self, breaker: Model) -> float | None:
-        return None if self.until is None else max(self.until - breaker._clock(), 0.0)
+        return None if self.until is None else max(self.until - breaker._settings.clock(), 0.0)
 
 
 class Disabled(Stay):
@@ -262,7 +268,7 @@ class Disabled(Stay):
 
     def __init__(self, breaker: Model) -> None:
         super().__init__(breaker)
-        self.gated, self.tick = False, _NOTHING
+        self.gated, self.tick = False, _UNCOUNTED
 
     def admit(self, breaker: Model, slow_after: float | None) -> Permit | None:
         return Permit(breaker, self)
@@ -271,7 +277,7 @@ class Disabled(Stay):
         self.gated = True  # the tick stays: what was admitted uncounted ends uncounted
 
 
-_NOTHING = itertools.repeat(None).__next__
+_UNCOUNTED = itertools.repeat(None).__next__
 
 STAYS: dict[State, type[Stay]] = {
     stay.state: stay for stay in (Closed, Open, HalfOpen, Ramping, ForcedOpen, Disabled, MetricsOnly)

@@ -11,7 +11,7 @@ Methods ending in `_locked` need the breaker's lock. `admit` takes it where it m
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from breaker.permit import Permit, next_key
@@ -29,19 +29,21 @@ class Stay:
     """One breaker's time in one state.
 
     `gated`: a call must ask `admit`; otherwise it may just be made. `tick`: what a success costs, without
-    the lock; None when the stay must be told of it under the lock.
+    the lock; None when the stay must be told of it under the lock. `quiet`: a failure that moves nothing
+    need only be counted.
     """
 
-    __slots__ = ("gated", "since", "tick")
+    __slots__ = ("gated", "quiet", "since", "tick")
     state: ClassVar[State]
     counts: ClassVar[bool] = True
     gated: bool
+    quiet: bool
     tick: Callable[[], object] | None
     tally: Tally = _NO_TALLY
 
     def __init__(self, breaker: Model) -> None:
         self.since = time.time()
-        self.gated, self.tick = True, None
+        self.gated, self.quiet, self.tick = True, False, None
 
     def admit(self, breaker: Model, slow_after: float | None) -> Permit | None:
         """A permit, or None when the circuit moved meanwhile: ask again. Raises `CircuitOpenError`."""
@@ -54,9 +56,7 @@ class Stay:
     def succeed_locked(self, breaker: Model, key: int | None, duration: float | None, slow: bool) -> None:
         """A call that this stay admitted ended well."""
 
-    def fail_locked(
-        self, breaker: Model, key: int | None, kind: str, duration: float | None, slow: bool
-    ) -> None:
+    def fail_locked(self, breaker: Model, key: int | None, kind: str, duration: float | None, slow: bool) -> None:
         """A call that this stay admitted failed."""
 
     def ignore_locked(self, breaker: Model, key: int | None) -> None:
@@ -77,12 +77,12 @@ class Stay:
         """Failures counted now."""
         return self.tally.failure_count()
 
-    def successes_locked(self) -> int:
-        """Successes in this stay that are not in the ledger yet."""
-        return 0
+    def totals_locked(self) -> tuple[int, int]:
+        """Successes and failures of this stay that are not in the ledger yet."""
+        return 0, 0
 
-    def kinds_locked(self) -> Iterable[str]:
-        """The failures that count now, by name."""
+    def kinds_locked(self) -> Mapping[str, int]:
+        """How many failures count now, by name."""
         return self.tally.kinds()
 
     def why_locked(self, breaker: Model) -> tuple[str, str]:
@@ -100,33 +100,34 @@ class Stay:
 class Counting(Stay):
     """A stay that lets calls through and judges them by the trip policy."""
 
-    __slots__ = ("_failed", "_ticks", "tally")
+    __slots__ = ("_ticks", "tally")
 
     def __init__(self, breaker: Model) -> None:
         super().__init__(breaker)
-        self._ticks, self._failed = Ticks(), 0
-        self.tally = breaker._trip.begin(self._ticks, breaker._clock, breaker._lock)
+        self._ticks = Ticks()
+        self.tally = breaker._settings.trip.begin(self._ticks, breaker._settings.clock, breaker._lock)
         self.tick = self.tally.tick
         self.measure_locked(breaker)
 
     def measure_locked(self, breaker: Model) -> None:
         self.gated = breaker._measures()
+        self.quiet = breaker._is_quiet()
 
     def admit(self, breaker: Model, slow_after: float | None) -> Permit | None:
         if not self.tally.tracks_running:
-            return Permit(breaker, self, breaker._clock() if self.gated or slow_after else None, slow_after)
+            return Permit(breaker, self, breaker._settings.clock() if self.gated or slow_after else None, slow_after)
         with breaker._lock:
             return self._admit_tracked_locked(breaker, slow_after) if breaker._stay is self else None
 
     def _admit_tracked_locked(self, breaker: Model, slow_after: float | None) -> Permit | None:
-        now = breaker._clock()
+        now = breaker._settings.clock()
         if self.tally.newly_overdue(now):
             self.judge_locked(breaker)
             if breaker._stay is not self:
                 return None
-        permit = Permit(breaker, self, now, slow_after, next_key())
-        self.tally.started(permit._key, now, slow_after)
-        return permit
+        key = next_key()
+        self.tally.started(key, now, slow_after)
+        return Permit(breaker, self, now, slow_after, key)
 
     def judge_locked(self, breaker: Model) -> None:
         """A bad outcome arrived: open the circuit if that reached the limit."""
@@ -134,17 +135,15 @@ class Counting(Stay):
             breaker._fire_locked(self, TRIP)
 
     def why_locked(self, breaker: Model) -> tuple[str, str]:
-        return repr(breaker._trip), self.tally.reason()
+        return repr(breaker._settings.trip), self.tally.reason()
 
     def succeed_locked(self, breaker: Model, key: int | None, duration: float | None, slow: bool) -> None:
         self._count_locked(key, None, duration, slow)
         if slow:
             self.judge_locked(breaker)
 
-    def fail_locked(
-        self, breaker: Model, key: int | None, kind: str, duration: float | None, slow: bool
-    ) -> None:
-        self._failed += 1
+    def fail_locked(self, breaker: Model, key: int | None, kind: str, duration: float | None, slow: bool) -> None:
+        self._ticks.failed += 1
         self._count_locked(key, kind, duration, slow)
         self.judge_locked(breaker)
 
@@ -166,5 +165,5 @@ class Counting(Stay):
     def last_straw_locked(self) -> bool:
         return self.tally.tripped(more=1)
 
-    def successes_locked(self) -> int:
-        return self._ticks.read_locked() - self._failed
+    def totals_locked(self) -> tuple[int, int]:
+        return self._ticks.read_locked() - self._ticks.failed, self._ticks.failed

@@ -6,12 +6,12 @@ moves nothing and calls nobody.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from breaker.leases import Leases
-from breaker.windows import Ticks, View
+from breaker.windows import AnyTicks, View
 
 
 class Tally:
@@ -34,6 +34,10 @@ class Tally:
 
     def tripped(self, more: int = 0) -> bool:
         """Whether the limit is reached, or would be with `more` bad calls on top."""
+        return False
+
+    def fail_quietly(self, kind: str) -> bool:
+        """Count a failure that cannot reach the limit. False, and nothing counted, for one that may."""
         return False
 
     def is_slow(self, duration: float, slow_after: float | None) -> bool:
@@ -73,9 +77,9 @@ class Tally:
         """Share of slow calls in the window; None likewise."""
         return None
 
-    def kinds(self) -> Iterable[str]:
-        """The failures that count now, by name."""
-        return ()
+    def kinds(self) -> Mapping[str, int]:
+        """How many failures count now, by name."""
+        return {}
 
     def reason(self) -> str:
         """Why the limit is reached, for a person."""
@@ -85,24 +89,37 @@ class Tally:
 class InARow(Tally):
     """Failures with no success between them."""
 
-    __slots__ = ("_advance", "_failures", "_kinds", "_threshold")
+    __slots__ = ("_failures", "_kinds", "_threshold", "_tick", "_ticks")
 
-    def __init__(self, threshold: int, ticks: Ticks) -> None:
-        self._threshold = threshold
-        self.tick = self._advance = ticks.advance
-        self._failures = 0
-        self._kinds: list[str] | None = None  # made at the first failure: most breakers never see one
+    def __init__(self, threshold: int, ticks: AnyTicks) -> None:
+        self._threshold, self._failures = threshold, 0
+        self._ticks, self.tick = ticks, ticks.__next__
+        self._tick = self.tick
+        self._kinds: dict[str, int] | None = None  # made at the first failure: most breakers never see one
 
     def count(self, number: int, kind: str | None, duration: float | None, slow: bool) -> None:
         if kind is None:
-            self._failures, self._kinds, self.tick = 0, None, self._advance
+            self._failures, self._kinds, self.tick = 0, None, self._tick
             return
         self._failures += 1
         self.tick = None  # the next success has something to forgive
-        if self._kinds is None:
-            self._kinds = []
-        if len(self._kinds) < self._threshold:  # a breaker in METRICS_ONLY fails on past it
-            self._kinds.append(kind)
+        if (kinds := self._kinds) is None:
+            kinds = self._kinds = {}
+        kinds[kind] = kinds.get(kind, 0) + 1
+
+    def fail_quietly(self, kind: str) -> bool:
+        failures = self._failures + 1
+        if failures >= self._threshold:
+            return False
+        ticks = self._ticks
+        next(ticks)
+        ticks.failed += 1
+        self._failures = failures
+        self.tick = None
+        if (kinds := self._kinds) is None:
+            kinds = self._kinds = {}
+        kinds[kind] = kinds.get(kind, 0) + 1
+        return True
 
     def tripped(self, more: int = 0) -> bool:
         return self._failures + more >= self._threshold
@@ -110,8 +127,8 @@ class InARow(Tally):
     def failure_count(self) -> int:
         return self._failures
 
-    def kinds(self) -> Iterable[str]:
-        return self._kinds or ()
+    def kinds(self) -> Mapping[str, int]:
+        return self._kinds or {}
 
     def reason(self) -> str:
         return f"{self._failures} failures in a row (limit {self._threshold})"
@@ -122,7 +139,7 @@ class Share(Tally):
 
     __slots__ = ("_bad", "_minimum_calls", "_threshold", "_ticks", "_view", "_window")
 
-    def __init__(self, policy: Any, ticks: Ticks, view: View) -> None:
+    def __init__(self, policy: Any, ticks: AnyTicks, view: View) -> None:
         self._threshold, self._minimum_calls = policy.threshold, policy.minimum_calls
         self._window, self._view, self._ticks = policy.window, view, ticks
         self._bad: deque[tuple[int, str | None]] = deque()
@@ -131,20 +148,29 @@ class Share(Tally):
     def turn(self) -> None:
         self._view.turn()
 
-    def _now(self) -> tuple[int, int]:
-        """The bad calls and all calls that count now; forgets those that have left the window."""
+    def fail_quietly(self, kind: str) -> bool:
+        if self.tripped(more=1):
+            return False
+        ticks = self._ticks
+        self.count(ticks.take_locked(), kind, None, False)
+        ticks.failed += 1
+        return True
+
+    def _now(self, more: int = 0) -> tuple[int, int]:
+        """The bad calls and all calls that count now, or would after `more` (0 or 1) bad ones."""
         self.turn()
         counted = self._ticks.read_locked()
         oldest = self._view.oldest_locked(counted)
         while self._bad and self._bad[0][0] < oldest:
             self._bad.popleft()
-        return len(self._bad), counted - oldest
+        oldest = self._view.oldest_locked(counted + more)
+        leaving = bool(self._bad) and self._bad[0][0] < oldest  # pushed out by the one more
+        return len(self._bad) - leaving + more, counted + more - oldest
 
     def tripped(self, more: int = 0) -> bool:
-        bad, calls = self._now()
-        calls += more
+        bad, calls = self._now(more)
         # Divided, not multiplied: 7 of 100 is 0.07, but 0.07 * 100 is above 7.
-        return calls >= self._minimum_calls and (bad + more) / calls >= self._threshold
+        return bool(calls >= self._minimum_calls and bad / calls >= self._threshold)
 
     def calls(self) -> int:
         return self._now()[1]
@@ -153,9 +179,9 @@ class Share(Tally):
         bad, calls = self._now()
         return bad / calls if calls else None
 
-    def kinds(self) -> Iterable[str]:
+    def kinds(self) -> Mapping[str, int]:
         self._now()
-        return [kind for _, kind in self._bad if kind is not None]
+        return Counter(kind for _, kind in self._bad if kind is not None)
 
     def _reason(self, what: str) -> str:
         bad, calls = self._now()
@@ -187,7 +213,7 @@ class SlowShare(Share):
 
     __slots__ = ("_clock", "_overdue", "_running", "_slower_than")
 
-    def __init__(self, policy: Any, ticks: Ticks, view: View, clock: Callable[[], float]) -> None:
+    def __init__(self, policy: Any, ticks: AnyTicks, view: View, clock: Callable[[], float]) -> None:
         super().__init__(policy, ticks, view)
         self._slower_than, self._clock = policy.slower_than, clock
         self._running = Leases() if policy.count_running else None
@@ -224,8 +250,8 @@ class SlowShare(Share):
         if self._running is not None:
             self._running.abandon(key)
 
-    def _now(self) -> tuple[int, int]:
-        bad, calls = super()._now()
+    def _now(self, more: int = 0) -> tuple[int, int]:
+        bad, calls = super()._now(more)
         overdue = self._running.overdue(self._clock()) if self._running is not None else 0
         return bad + overdue, calls + overdue
 
@@ -264,18 +290,18 @@ class Together(Tally):
 
     __slots__ = ("_all", "_ticks")
 
-    def __init__(self, tallies: Sequence[Tally], ticks: Ticks) -> None:
+    def __init__(self, tallies: Sequence[Tally], ticks: AnyTicks) -> None:
         self._all, self._ticks = tallies, ticks
         self._join_ticks()
 
     def _join_ticks(self) -> None:
         own = {tally.tick for tally in self._all}
-        plain = own == {self._ticks.advance}
-        self.tick = None if None in own else self._ticks.advance if plain else self._turn_and_advance
+        plain = all(tick == self._ticks.__next__ for tick in own)
+        self.tick = None if None in own else self._ticks.__next__ if plain else self._turn_and_advance
 
     def _turn_and_advance(self) -> None:
         self.turn()
-        self._ticks.advance()
+        next(self._ticks)
 
     def turn(self) -> None:
         for tally in self._all:
@@ -297,7 +323,7 @@ class Together(Tally):
         return any(tally.tracks_running for tally in self._all)
 
     def newly_overdue(self, now: float) -> bool:
-        return any([tally.newly_overdue(now) for tally in self._all])  # each must be asked
+        return max([tally.newly_overdue(now) for tally in self._all])  # any() would stop asking
 
     def started(self, key: int, now: float, slow_after: float | None) -> None:
         for tally in self._all:
@@ -333,7 +359,7 @@ class Together(Tally):
     def _speaker(self) -> Tally:
         return next((tally for tally in self._all if tally.tripped()), self._all[0])
 
-    def kinds(self) -> Iterable[str]:
+    def kinds(self) -> Mapping[str, int]:
         return self._speaker().kinds()
 
     def reason(self) -> str:

@@ -14,14 +14,13 @@ None unless the policy has an attribute `timed = True`. Policies count nothing a
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from breaker import checks
 from breaker.tally import FailureShare, InARow, OfUser, SlowShare, Tally, Together
-from breaker.windows import Clock, CountWindow, Lock, Ticks, TimeWindow, Window
+from breaker.windows import AnyTicks, Clock, CountWindow, Lock, TimeWindow, Window
 
 
 class UserTally(Protocol):
@@ -58,7 +57,7 @@ class ConsecutiveFailures(_Joinable):
     def __post_init__(self) -> None:
         checks.count("threshold", self.threshold)
 
-    def begin(self, ticks: Ticks, clock: Clock, lock: Lock) -> Tally:
+    def begin(self, ticks: AnyTicks, clock: Clock, lock: Lock) -> Tally:
         """A fresh tally that counts on `ticks`."""
         return InARow(self.threshold, ticks)
 
@@ -75,7 +74,7 @@ class FailureRate(_Joinable):
     def __post_init__(self) -> None:
         _check_rate(self)
 
-    def begin(self, ticks: Ticks, clock: Clock, lock: Lock) -> Tally:
+    def begin(self, ticks: AnyTicks, clock: Clock, lock: Lock) -> Tally:
         """A fresh tally that counts on `ticks`."""
         return FailureShare(self, ticks, self.window.open(ticks, clock, lock))
 
@@ -101,7 +100,7 @@ class SlowCallRate(_Joinable):
         if not isinstance(self.count_running, bool):
             raise ValueError(f"count_running must be True or False, got {self.count_running!r}")
 
-    def begin(self, ticks: Ticks, clock: Clock, lock: Lock) -> Tally:
+    def begin(self, ticks: AnyTicks, clock: Clock, lock: Lock) -> Tally:
         """A fresh tally that counts on `ticks`."""
         return SlowShare(self, ticks, self.window.open(ticks, clock, lock), clock)
 
@@ -123,6 +122,7 @@ class AnyOf(_Joinable):
     """Several policies, any of which trips. Made by `|`, not by hand."""
 
     __slots__ = ("policies", "timed")
+    policies: tuple[Any, ...]
 
     def __init__(self, policies: Iterable[Any]) -> None:
         flat: list[Any] = []
@@ -134,7 +134,7 @@ class AnyOf(_Joinable):
     def __repr__(self) -> str:
         return " | ".join(map(repr, self.policies))
 
-    def begin(self, ticks: Ticks, clock: Clock, lock: Lock) -> Tally:
+    def begin(self, ticks: AnyTicks, clock: Clock, lock: Lock) -> Tally:
         """A fresh tally that counts on `ticks`."""
         return Together([policy.begin(ticks, clock, lock) for policy in self.policies], ticks)
 
@@ -151,15 +151,9 @@ class OfUsers(_Joinable):
     def __repr__(self) -> str:
         return repr(self._theirs)
 
-    def begin(self, ticks: Ticks, clock: Clock, lock: Lock) -> Tally:
+    def begin(self, ticks: AnyTicks, clock: Clock, lock: Lock) -> Tally:
         """A fresh tally of theirs."""
         return OfUser(self._theirs.open(clock))
-
-
-@functools.lru_cache(maxsize=64)
-def consecutive(threshold: int) -> ConsecutiveFailures:
-    """One recipe for all breakers with this threshold: it holds nothing of theirs."""
-    return ConsecutiveFailures(threshold)
 
 
 Policy = ConsecutiveFailures | FailureRate | SlowCallRate | AnyOf | OfUsers

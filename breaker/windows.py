@@ -24,48 +24,57 @@ Clock = Callable[[], float]
 Lock = AbstractContextManager[Any]
 
 
-class Ticks:
-    """Numbers the completed calls of one stay: 0, 1, 2...
+class _Reading:
+    """How a counter is read: that costs a tick, so reads are counted and subtracted."""
 
-    `advance` is atomic and takes no lock. Reading costs a tick, so reads are counted and subtracted:
-    numbers stay exact however often somebody looks.
-    """
-
-    __slots__ = ("_reads", "advance")
-
-    def __init__(self) -> None:
-        self.advance: Callable[[], object] = _atomic_counter()
-        self._reads = 0
+    __slots__ = ()
+    _reads: int
+    failed: int
+    """How many of the counted calls failed; kept here by whoever counts one."""
 
     def take_locked(self) -> int:
         """Count one call and return its number."""
-        number: int = self.advance()  # type: ignore[assignment]  # object in the type: callers ignore it
+        number: int = next(self)  # type: ignore[call-overload]  # both subclasses are iterators
         return number - self._reads
 
     def read_locked(self) -> int:
         """How many calls were counted."""
         counted = self.take_locked()
-        self._reads += 1
+        self._reads += 1  # type: ignore[misc]  # both subclasses have the slot
         return counted
 
 
-def _locking_counter() -> Callable[[], int]:
-    """`itertools.count().__next__` for builds where that is no atomic step."""
-    lock, numbers = threading.Lock(), itertools.count()
+class _AtomicTicks(_Reading, itertools.count):  # type: ignore[type-arg]  # counts in int
+    """One C call that runs no Python code: under the GIL no other thread can interrupt it."""
 
-    def advance() -> int:
-        with lock:
-            return next(numbers)
+    __slots__ = ("_reads", "failed")
 
-    return advance
+    def __init__(self) -> None:
+        self._reads = self.failed = 0
 
 
-def _atomic_counter() -> Callable[[], int]:
-    return itertools.count().__next__ if _COUNT_IS_ATOMIC else _locking_counter()
+class LockedTicks(_Reading):
+    """The same for builds without the GIL."""
+
+    __slots__ = ("_lock", "_number", "_reads", "failed")
+
+    def __init__(self) -> None:
+        self._lock, self._number = threading.Lock(), -1
+        self._reads = self.failed = 0
+
+    def __next__(self) -> int:
+        with self._lock:
+            self._number += 1
+            return self._number
 
 
-# Under the GIL, one C call that runs no Python code cannot be interrupted by another thread.
-_COUNT_IS_ATOMIC = getattr(sys, "_is_gil_enabled", lambda: True)()
+_HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
+Ticks = _AtomicTicks if _HAS_GIL else LockedTicks
+"""Numbers the completed calls of one stay, 0, 1, 2...: `ticks.__next__` is atomic and needs no lock.
+
+Numbers stay exact however often somebody looks.
+"""
+AnyTicks = _AtomicTicks | LockedTicks
 
 
 class View(Protocol):
@@ -96,7 +105,7 @@ class CountWindow:
     def __str__(self) -> str:
         return f"of the last {self.size} calls"
 
-    def open(self, ticks: Ticks, clock: Clock, lock: Lock) -> View:
+    def open(self, ticks: AnyTicks, clock: Clock, lock: Lock) -> View:
         """A fresh view on `ticks`."""
         return _CountView(self.size, ticks)
 
@@ -104,9 +113,9 @@ class CountWindow:
 class _CountView:
     __slots__ = ("_size", "tick")
 
-    def __init__(self, size: int, ticks: Ticks) -> None:
+    def __init__(self, size: int, ticks: AnyTicks) -> None:
         self._size = size
-        self.tick = ticks.advance
+        self.tick = ticks.__next__
 
     def turn(self) -> None:
         """Nothing: only calls move this window."""
@@ -131,7 +140,7 @@ class TimeWindow:
     def __str__(self) -> str:
         return f"in the last {self.seconds:g} s"
 
-    def open(self, ticks: Ticks, clock: Clock, lock: Lock) -> View:
+    def open(self, ticks: AnyTicks, clock: Clock, lock: Lock) -> View:
         """A fresh view on `ticks`, which begins now."""
         return _TimeView(self.seconds / 10, ticks, clock, lock)
 
@@ -141,12 +150,12 @@ class _TimeView:
 
     __slots__ = ("_advance", "_clock", "_edge", "_lock", "_marks", "_origin", "_tenth", "_ticks")
 
-    def __init__(self, tenth: float, ticks: Ticks, clock: Clock, lock: Lock) -> None:
+    def __init__(self, tenth: float, ticks: AnyTicks, clock: Clock, lock: Lock) -> None:
         self._tenth, self._ticks, self._clock, self._lock = tenth, ticks, clock, lock
         self._origin = clock()
         self._edge = self._origin + tenth
         self._marks = deque([(0, 0)])
-        self._advance = ticks.advance
+        self._advance = ticks.__next__
 
     def tick(self) -> None:
         """Count one call in the tenth in which it ends. Locks only when a new tenth begins."""
