@@ -1,8 +1,9 @@
 """How events reach listeners: in order, outside every lock, isolated from each other and from the call.
 
 An event is put while the breaker's lock is held and delivered after it, by whichever thread comes by;
-one thread delivers at a time, so the order of the queue is the order that listeners see. This module
-knows nothing of what the events say.
+one thread delivers at a time, so the order of the queue is the order that listeners see. Whoever delivers,
+a listener runs in the context (`contextvars`) of the call that the event is about: its trace, its log
+fields. This module knows nothing of what the events say.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
+from contextvars import Context, copy_context
 from typing import Any, NamedTuple
 
 from breaker import process
@@ -27,9 +29,14 @@ class Subscription(NamedTuple):
 
     @classmethod
     def checked(cls, callback: Any, types: tuple[Any, ...]) -> Subscription:
-        """A subscription. Raises `TypeError` quoting what is no callback or no event type."""
+        """A subscription to `types`, or to those that the listener names in an attribute `event_types`.
+
+        Raises `TypeError` quoting what is no callback or no event type.
+        """
         if not callable(callback):
             raise TypeError(f"a listener must be callable, got {callback!r}")
+        own = getattr(callback, "event_types", ())
+        types = types or (own if isinstance(own, tuple) else ())  # a mock has any attribute you ask for
         for kind in types:
             if not isinstance(kind, type):
                 raise TypeError(f"subscribe to event types, such as StateChanged, got {kind!r}")
@@ -37,7 +44,7 @@ class Subscription(NamedTuple):
 
 
 _everywhere: tuple[Subscription, ...] = ()
-_lock = threading.Lock()
+_lock = process._lock  # a fork waits for it, so that no child inherits it held
 
 
 def subscribe_everywhere(subscription: Subscription) -> Callable[[], None]:
@@ -73,20 +80,17 @@ class Outbox:
 
     def __init__(self) -> None:
         self.subscriptions: tuple[Subscription, ...] = ()
-        self._queue: deque[Any] = deque()
+        self._queue: deque[tuple[Any, Context]] = deque()
         self._busy = threading.Lock()
 
     @classmethod
     def of(cls, listeners: Iterable[Any]) -> Outbox | None:
-        """An outbox for a new breaker's listeners, or None when nobody listens to it.
-
-        A listener may name the only types it wants in an attribute `event_types`.
-        """
+        """An outbox for a new breaker's listeners, or None when nobody listens to it."""
+        if listeners == () and not _everywhere:
+            return None
         box = cls()
-        box.subscriptions = tuple(
-            Subscription.checked(listener, getattr(listener, "event_types", ())) for listener in listeners
-        )
-        return box if box.subscriptions or _everywhere else None
+        box.subscriptions = tuple(Subscription.checked(listener, ()) for listener in listeners)
+        return box
 
     def wants(self, kind: type) -> bool:
         """Whether somebody listens to events of this type."""
@@ -95,17 +99,19 @@ class Outbox:
 
     def put(self, event: Any) -> None:
         """Queue an event. The breaker's lock makes the order."""
-        self._queue.append(event)
+        self._queue.append((event, copy_context()))
 
     def deliver(self) -> None:
         """Hand over what is queued, unless somebody is at it: then that thread, or frame, goes on with it."""
+        busy = self._busy  # a listener may fork, and the child gets another lock
         # Asked again after the release: an event put in between would find nobody.
-        while self._queue and self._busy.acquire(blocking=False):
+        while self._queue and busy.acquire(blocking=False):
             try:
                 while self._queue:
-                    self._hand_over(self._queue.popleft())
+                    event, context = self._queue.popleft()
+                    context.run(self._hand_over, event)
             finally:
-                self._busy.release()
+                busy.release()
 
     def _hand_over(self, event: Any) -> None:
         for callback, types in self.subscriptions + _everywhere:
@@ -119,8 +125,9 @@ class Outbox:
                 logger.exception("a listener of breaker %r failed on %r", event.breaker_name, event)
 
     def reset_after_fork(self) -> None:
-        """In a child process: nobody else is delivering any more."""
+        """In a child process: nobody else is delivering any more, and what was under way is the parent's."""
         self._busy = threading.Lock()
+        self._queue.clear()
 
 
 _tasks: set[Any] = set()

@@ -1,6 +1,43 @@
-"""The kit for tests of code that has a breaker in it: a clock that only you move, and more to come."""
+"""The kit for tests of code that has a breaker in it. None of it waits, and none of it is for production.
+
+    clock = ManualClock()
+    payments = CircuitBreaker("payments", clock=clock)
+    heard = EventRecorder()
+    payments.subscribe(heard)
+
+    with inject(payments, failing(5, ConnectionError)):   # the real dependency is not called
+        for _ in range(5):
+            pay()
+    assert payments.state is State.OPEN
+    clock.advance(30.0)
+    pay()                                                 # the probe, to the real dependency
+    assert heard.moves == [(CLOSED, OPEN), (OPEN, HALF_OPEN), (HALF_OPEN, CLOSED)]
+
+`open_circuit`, `half_open_circuit` and `bring_to` put a breaker in a state by the moves of its own table,
+so its listeners hear of them and its totals count the calls that it took. The pytest fixture is in
+`breaker.pytest_plugin`.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import repeat
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+from breaker.circuit import CircuitBreaker
+from breaker.events import Event, StateChanged, subscribe_all
+from breaker.permit import Permit
+from breaker.states import Disabled, Open
+from breaker.stay import Stay
+from breaker.table import TIMEOUT_ELAPSED, State
+
+E = TypeVar("E", bound=Event)
+Fault = Callable[[CircuitBreaker, Permit], object]
+"""Called in place of the dependency, or before it. What it raises, the call raises, and the breaker judges."""
+
+_ENOUGH_CALLS = 100_000
 
 
 class ManualClock:
@@ -17,3 +54,190 @@ class ManualClock:
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass."""
         self.now += seconds
+
+
+class EventRecorder:
+    """A listener that remembers: for `subscribe`, `listeners=` and `subscribe_all`.
+
+    Of the given event types, or of all; a recorder of `StateChanged` alone leaves calls unmeasured.
+    """
+
+    def __init__(self, *event_types: type[Event]) -> None:
+        self.event_types = event_types
+        self.events: list[Event] = []
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+
+    def of(self, kind: type[E]) -> list[E]:
+        """The events of this type, in order."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @property
+    def moves(self) -> list[tuple[State, State]]:
+        """The state changes as pairs of old and new."""
+        return [(change.old, change.new) for change in self.of(StateChanged)]
+
+    def clear(self) -> None:
+        """Forget what was heard."""
+        self.events.clear()
+
+    @contextmanager
+    def listening(self, *breakers: CircuitBreaker) -> Iterator[EventRecorder]:
+        """Hear these breakers, or without any every breaker of the process, for a `with` block."""
+        subscribe = [breaker.subscribe for breaker in breakers] or [subscribe_all]
+        endings = [each(self) for each in subscribe]
+        try:
+            yield self
+        finally:
+            for end in endings:
+                end()
+
+
+# -- states -------------------------------------------------------------------------------------------------
+
+
+def open_circuit(breaker: CircuitBreaker) -> None:
+    """Open the circuit as failures would, from any state, for a whole open period from now.
+
+    Raises `RuntimeError` when a policy of your own never trips.
+    """
+    breaker.reset()
+    for _ in range(_ENOUGH_CALLS):
+        # Asked of the stay, so that no injected fault strikes; slow from -1 s on, so that any policy counts it.
+        permit = breaker._stay.admit(breaker, -1.0)
+        if permit is not None:
+            permit.fail()
+        if breaker.state is State.OPEN:
+            return
+    raise RuntimeError(f"{_ENOUGH_CALLS} failures did not open {breaker!r}")
+
+
+def half_open_circuit(breaker: CircuitBreaker) -> None:
+    """Open the circuit and end its open period at once, whatever its clock says; no probe is in flight."""
+    open_circuit(breaker)
+    with breaker._lock:
+        stay = breaker._stay
+        assert isinstance(stay, Open)
+        stay.until = breaker._clock()
+        breaker._fire_locked(stay, TIMEOUT_ELAPSED)
+    breaker._after_lock()
+
+
+def bring_to(breaker: CircuitBreaker, state: State) -> None:
+    """Put the breaker in `state`, freshly begun. Raises `ValueError` for RAMPING when it has no ramp."""
+    if state is State.RAMPING and breaker._ramp is None:
+        raise ValueError(f"{breaker!r} has no ramp, so it is never {state}")
+    _WAYS[state](breaker)
+
+
+def _ramp_circuit(breaker: CircuitBreaker) -> None:
+    half_open_circuit(breaker)
+    while breaker.state is State.HALF_OPEN:
+        permit = breaker._probe()
+        if permit is not None:
+            permit.succeed()
+
+
+_WAYS: dict[State, Callable[[CircuitBreaker], object]] = {
+    State.CLOSED: CircuitBreaker.reset,
+    State.OPEN: open_circuit,
+    State.HALF_OPEN: half_open_circuit,
+    State.RAMPING: _ramp_circuit,
+    State.FORCED_OPEN: CircuitBreaker.force_open,
+    State.DISABLED: CircuitBreaker.disable,
+    State.METRICS_ONLY: CircuitBreaker.metrics_only,
+}
+
+
+# -- faults -------------------------------------------------------------------------------------------------
+
+
+def failing(times: int | None, exc: BaseException | type[BaseException] = ConnectionError) -> Fault:
+    """The next `times` calls that are let through (None: all) raise `exc`; later ones reach the dependency.
+
+    Counted from here on, so make one for each `inject`. A rejected call uses none up.
+    """
+    left = repeat(exc) if times is None else repeat(exc, times)
+
+    def fail(breaker: CircuitBreaker, permit: Permit) -> None:
+        error = next(left, None)  # atomic: of many threads, `times` calls fail
+        if error is not None:
+            raise error
+
+    return fail
+
+
+def slow(seconds: float) -> Fault:
+    """Every call lasts `seconds` longer, by the breaker's clock, and then reaches the dependency.
+
+    Nothing waits. A `ManualClock` is advanced; with any other clock the call's duration alone grows, while
+    the breaker's timeouts and its probes' leases see no time pass.
+    """
+
+    def delay(breaker: CircuitBreaker, permit: Permit) -> None:
+        if isinstance(breaker._clock, ManualClock):
+            breaker._clock.advance(seconds)
+        elif permit._started is not None:
+            permit._started -= seconds
+
+    return delay
+
+
+@contextmanager
+def inject(breaker: CircuitBreaker, *faults: Fault) -> Iterator[None]:
+    """Let `faults` strike each call that `breaker` lets through, in their order, within a `with` block.
+
+    Whichever way the call is made: `call`, `acquire` (which then raises), decorated before or after. May
+    be nested. `inject(breaker, slow(2.0), failing(3, TimeoutError))` makes three slow failures. A fault of
+    your own is a function of the breaker and the permit; it may raise.
+    """
+    group = list(faults)
+    with breaker._lock:
+        if not isinstance(breaker, _Faulty):
+            # A subclass for the time being: the healthy path of other breakers, and of this one later, has no hook.
+            breaker.__class__ = type(type(breaker).__name__, (_Faulty, type(breaker)), {"__slots__": ()})
+        _faults.setdefault(breaker, []).append(group)
+        breaker._stay.gated = True
+    try:
+        yield
+    finally:
+        with breaker._lock:
+            _remove(breaker, group)
+
+
+def _remove(breaker: CircuitBreaker, group: list[Fault]) -> None:
+    groups = _faults[breaker]
+    groups[:] = [other for other in groups if other is not group]
+    if not groups:
+        del _faults[breaker]
+        breaker.__class__ = type(breaker).__bases__[1]
+        breaker._stay.gated = not isinstance(breaker._stay, Disabled)
+        breaker._stay.measure_locked(breaker)
+
+
+_faults: WeakKeyDictionary[CircuitBreaker, list[list[Fault]]] = WeakKeyDictionary()
+
+
+class _Faulty(CircuitBreaker):
+    """A breaker that asks `_faults` about every call it lets through. Its calls all carry permits."""
+
+    __slots__ = ()
+
+    def _measures(self) -> bool:
+        return True
+
+    def _begin_stay_locked(self, stay_class: type[Stay], trigger: str) -> None:
+        super()._begin_stay_locked(stay_class, trigger)
+        self._stay.gated = True  # DISABLED too
+
+    def _admit(self, slow_after: float | None = None) -> Permit:
+        permit = super()._admit(slow_after)
+        try:
+            for group in tuple(_faults.get(self, ())):
+                for fault in group:
+                    fault(self, permit)
+        except BaseException as error:
+            self._settle_error(permit._stay, error, permit)
+            raise
+        return permit
