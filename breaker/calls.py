@@ -102,7 +102,8 @@ def settle(
                 slow = verdict[0] is not IGNORED and stay.tally.is_slow(duration, permit._slow_after)
         if verdict[0] is SUCCESS and not slow and (tick := stay.tick) is not None:
             tick()
-            breaker._tell_call(CallSucceeded, stay, duration, error)
+            if stay.counts:
+                breaker._tell_call(CallSucceeded, stay, duration, error)
         elif stay.counts:
             text = None
             while not _decide(breaker, stay, verdict, error, key, duration, slow, text):
