@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from calls import RECOVERY, THRESHOLD
+from steps import RECOVERY, THRESHOLD
 
 from breaker import CircuitBreaker
 from breaker.testing import ManualClock

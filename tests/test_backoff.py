@@ -7,8 +7,8 @@ import random
 from typing import Any
 
 import pytest
-from calls import THRESHOLD, Boom, boom, fail, succeed
 from conftest import Make
+from steps import THRESHOLD, Boom, boom, fail, succeed
 
 from breaker import Backoff, CircuitBreaker, State
 from breaker.testing import ManualClock

@@ -6,8 +6,8 @@ import copy
 import pickle
 
 import pytest
-from calls import RECOVERY, THRESHOLD, Boom, boom, enter, fail, rejection
 from conftest import Make
+from steps import RECOVERY, THRESHOLD, Boom, boom, enter, fail, rejection
 
 from breaker import BreakerError, CircuitBreaker, CircuitOpenError, RampUp, State
 from breaker.testing import ManualClock

@@ -11,8 +11,8 @@ import weakref
 from typing import Any
 
 import pytest
-from calls import RECOVERY, THRESHOLD, Boom, Cancelled, boom, fail, rejection, succeed
 from conftest import Make
+from steps import RECOVERY, THRESHOLD, Boom, Cancelled, boom, fail, rejection, succeed
 
 from breaker import (
     CircuitBreaker,

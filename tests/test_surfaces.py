@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from calls import RECOVERY, THRESHOLD, Boom, counts, fail, passes, rejection, succeed
 from conftest import Make
+from steps import RECOVERY, THRESHOLD, Boom, counts, fail, passes, rejection, succeed
 from surfaces import CANCEL, DRIVES, Raised
 
 from breaker import (

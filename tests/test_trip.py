@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from calls import Boom, boom, fail, ok, succeed
 from conftest import Make
+from steps import Boom, boom, fail, ok, succeed
 
 from breaker import (
     CircuitBreaker,

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from calls import Boom
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from steps import Boom
 
 from breaker import CircuitBreaker, CountWindow, FailureRate, SlowCallRate, State, TimeWindow
 from breaker.testing import ManualClock

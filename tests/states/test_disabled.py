@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from calls import THRESHOLD, Boom, Cancelled, counts, fail, ok, succeed
 from conftest import Make
+from steps import THRESHOLD, Boom, Cancelled, counts, fail, ok, succeed
 
 from breaker import CircuitBreaker, CountWindow, SlowCallRate, State
 from breaker.testing import ManualClock

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from calls import RECOVERY, THRESHOLD, counts, enter, fail, rejection, succeed
 from conftest import Make
+from steps import RECOVERY, THRESHOLD, counts, enter, fail, rejection, succeed
 
 from breaker import CircuitBreaker, RampUp, State
 from breaker.testing import ManualClock

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from calls import RECOVERY, THRESHOLD, Boom, Cancelled, boom, counts, fail, ok, rejection, succeed
 from conftest import Make
+from steps import RECOVERY, THRESHOLD, Boom, Cancelled, boom, counts, fail, ok, rejection, succeed
 
 from breaker import CircuitBreaker, CircuitOpenError, CountWindow, Permit, SlowCallRate, State
 from breaker.testing import ManualClock

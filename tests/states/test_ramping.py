@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from calls import RECOVERY, THRESHOLD, counts, fail, passes, rejection, succeed
 from conftest import Make
+from steps import RECOVERY, THRESHOLD, counts, fail, passes, rejection, succeed
 
 from breaker import Backoff, CircuitBreaker, FailureRate, RampUp, State, TimeWindow
 from breaker.testing import ManualClock
