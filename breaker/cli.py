@@ -53,18 +53,19 @@ def _draw(options: argparse.Namespace) -> None:
     if options.all is not None:
         if options.format or options.output or options.ramp:
             raise ValueError("--all draws every picture: leave out --format, --output and --ramp")
-        for name, content in list(pictures()):
-            Path(options.all, name).write_bytes(content)
+        drawn: dict[str, str | bytes] = {**dict(texts()), **dict(images())}
+        for name, content in drawn.items():
+            Path(options.all, name).write_bytes(_bytes(content))
         return
     by_ending = _FORMAT_OF.get(Path(options.output or "").suffix.lower(), "mermaid")
     format = by_ending if options.format is None else options.format
     if format == "png" and options.output is None and sys.stdout is not None and sys.stdout.isatty():
         raise ValueError("a png is no text for a terminal: give -o FILE")
-    drawn = diagram.draw_machine(format, ramping=options.ramp)
+    picture = diagram.draw_machine(format, ramping=options.ramp)
     if options.output is None:
-        _print(drawn)
+        _print(picture)
     else:
-        Path(options.output).write_bytes(_bytes(drawn))
+        Path(options.output).write_bytes(_bytes(picture))
 
 
 def _print(drawn: str | bytes) -> None:
@@ -91,11 +92,15 @@ def _complain(message: str) -> int:
 # -- the pictures in the documentation ------------------------------------------------------------------------
 
 
-def pictures() -> Iterator[tuple[str, bytes]]:
-    """The name and content of every file in `diagrams/`."""
-    yield "state-machine.mmd", _bytes(diagram.draw_machine("mermaid"))
-    yield "state-machine-with-ramp.mmd", _bytes(diagram.draw_machine("mermaid", ramping=True))
-    yield "outage.mmd", _bytes(outage())
+def texts() -> Iterator[tuple[str, str]]:
+    """The name and content of every text in `diagrams/`."""
+    yield "state-machine.mmd", str(diagram.draw_machine("mermaid"))
+    yield "state-machine-with-ramp.mmd", str(diagram.draw_machine("mermaid", ramping=True))
+    yield "outage.mmd", outage()
+
+
+def images() -> Iterator[tuple[str, bytes]]:
+    """The name and content of every image in `diagrams/`. Raises `BreakerError` without Graphviz."""
     yield "state-machine.svg", _bytes(diagram.draw_machine("svg"))
     yield "state-machine-with-ramp.svg", _bytes(diagram.draw_machine("svg", ramping=True))
     yield "state-machine.png", _bytes(diagram.draw_machine("png"))

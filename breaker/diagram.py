@@ -49,6 +49,7 @@ _LOOKS = {
     State.DISABLED: ("#e6e8eb", "#5b6470", "nothing is counted"),
     State.METRICS_ONLY: ("#e2dcf7", "#5a41a8", "counts, never opens"),
 }
+_MEANINGS = {state: (meaning,) for state, (_, _, meaning) in _LOOKS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,6 @@ def _guard(transition: Any) -> str | None:
     return " and ".join(asked) or None
 
 
-# -- what to show --------------------------------------------------------------------------------------
-
-
 def draw(breaker: Model, format: str) -> str | bytes:
     """A picture of `breaker` at one moment, its state marked: text, or bytes for "png".
 
@@ -100,13 +98,13 @@ def draw(breaker: Model, format: str) -> str | bytes:
         now = breaker._stay.state
         lines = _settings(breaker)
         lines[now] = tuple(_present_locked(breaker)) or lines[now]
-    return _written(Scene(f"{_shown(breaker.name)} is {now}", breaker._ramp is not None, lines, now), format)
+    return _written(Scene(f"{_shown(breaker.name)} is {now}", breaker._settings.ramp is not None, lines, now), format)
 
 
 def draw_machine(format: str, *, ramping: bool = False) -> str | bytes:
     """The picture of no breaker in particular. Raises like `draw`."""
     title = "Circuit breaker with a ramp" if ramping else "Circuit breaker"
-    return _written(Scene(title, ramping, _meanings()), format)
+    return _written(Scene(title, ramping, dict(_MEANINGS)), format)
 
 
 def _shown(name: str) -> str:
@@ -115,16 +113,13 @@ def _shown(name: str) -> str:
     return line if len(line) <= _LONGEST_NAME else line[: _LONGEST_NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def _meanings() -> dict[State, tuple[str, ...]]:
-    return {state: (meaning,) for state, (_, _, meaning) in _LOOKS.items()}
-
-
 def _settings(breaker: Model) -> dict[State, tuple[str, ...]]:
     """What the states that the breaker is not in would do."""
-    lines = _meanings()
-    lines[State.CLOSED] = tuple(map(_limit, getattr(breaker._trip, "policies", (breaker._trip,))))
-    lines[State.OPEN] = (_open_period(breaker._recovery),)
-    probes, needed, ramp = breaker._half_open_max_calls, breaker._success_threshold, breaker._ramp
+    settings, ramp = breaker._settings, breaker._settings.ramp
+    lines: dict[State, tuple[str, ...]] = dict(_MEANINGS)
+    lines[State.CLOSED] = tuple(map(_limit, getattr(settings.trip, "policies", (settings.trip,))))
+    lines[State.OPEN] = (_open_period(settings.recovery),)
+    probes, needed = settings.half_open_max_calls, settings.success_threshold
     lines[State.HALF_OPEN] = (f"probes at once: {probes}", f"successes needed: {needed}")
     if ramp is not None:
         lines[State.RAMPING] = (f"from {_percent(ramp.start)} to all in {ramp.seconds:g} s",)
@@ -158,11 +153,11 @@ def _present_locked(breaker: Model) -> Iterator[str]:
         case Open():
             if failures := stay.failure_count_locked():
                 yield f"failures {failures}"
-            left, who = stay.until - breaker._clock(), "call" if breaker._health is None else "ping"
+            left, who = stay.until - breaker._settings.clock(), "call" if breaker._health is None else "ping"
             yield f"recovery in {left:.1f} s" if left > 0 else f"recovery at the next {who}"
         case HalfOpen():
-            yield f"probes {stay.probes_in_flight_locked()} of {breaker._half_open_max_calls}"
-            yield f"successes {stay.successes} of {breaker._success_threshold}"
+            yield f"probes {stay.probes_in_flight_locked()} of {breaker._settings.half_open_max_calls}"
+            yield f"successes {stay.successes} of {breaker._settings.success_threshold}"
         case Ramping():
             left, ramp = stay.left(breaker), breaker._ramp_up
             yield f"share {_percent(ramp.share(ramp.seconds - left))}, closed in {left:.1f} s"
@@ -170,7 +165,7 @@ def _present_locked(breaker: Model) -> Iterator[str]:
             wait = stay.retry_after_locked(breaker)
             yield "until reset" if wait is None else f"reset in {wait:.1f} s"
     if isinstance(stay, Counting):
-        for policy, tally in _judges(breaker._trip, stay.tally):
+        for policy, tally in _judges(breaker._settings.trip, stay.tally):
             yield from _counts(policy, tally)
 
 
@@ -277,9 +272,6 @@ def _dot_state(scene: Scene, state: State) -> str:
 
 def _html(text: str) -> str:
     return html.escape(text).replace("\\", "&#92;&#92;")  # once undone, \\G would be the graph's name
-
-
-# -- who lays it out -----------------------------------------------------------------------------------
 
 
 def _laid_out(dot: str, format: str) -> str | bytes:
