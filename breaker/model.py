@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
@@ -146,22 +145,13 @@ class Model:
 
     def _report_locked(self, stay: Stay, open_for: float) -> TripReport:
         """Why `stay` opens the circuit."""
-        policy, reason = stay.why_locked(self)
-        tally = stay.tally
         return TripReport(
             breaker_name=self._name,
             at=time.time(),
-            policy=policy,
-            reason=reason,
             since=stay.since,
-            calls=tally.calls() or stay.failure_count_locked(),
-            failures=stay.failure_count_locked(),
-            failure_rate=tally.failure_rate(),
-            slow_calls=tally.slow_calls(),
-            slow_call_rate=tally.slow_call_rate(),
-            exceptions=dict(Counter(stay.kinds_locked()).most_common()),
             last_exception=self._ledger_locked().last_text,
             open_for=open_for,
+            **stay.why_locked(self),
         )
 
     def _open_period_locked(self, now: float) -> float:

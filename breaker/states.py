@@ -7,8 +7,7 @@ What a stay is, and what all of them share, is in `breaker.stay`; when the circu
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from breaker.calls import rejection
 from breaker.leases import Leases
@@ -144,13 +143,20 @@ class HalfOpen(Stay):
         # Fresh, and only asked whether a duration is slow: a slow probe is a failed probe.
         self.tally = breaker._settings.trip.begin(Ticks(), breaker._settings.clock, breaker._lock)
 
-    def why_locked(self, breaker: Model) -> tuple[str, str]:
+    def why_locked(self, breaker: Model) -> dict[str, Any]:
+        reason = "a probe failed" if self._kind else "a probe was slow"
         if self.expired(breaker):
-            return "probe", f"a probe had no answer within {breaker._settings.probe_timeout:g} s"
-        return "probe", "a probe failed" if self._kind else "a probe was slow"
-
-    def kinds_locked(self) -> Mapping[str, int]:
-        return {self._kind: 1} if self._kind else {}
+            reason = f"a probe had no answer within {breaker._settings.probe_timeout:g} s"
+        return {
+            "policy": "probe",
+            "reason": reason,
+            "calls": self.successes + self._failed,
+            "failures": self._failed,
+            "failure_rate": None,
+            "slow_calls": 0,
+            "slow_call_rate": None,
+            "exceptions": {self._kind: 1} if self._kind else {},
+        }
 
     def admit(self, breaker: Model, slow_after: float | None) -> Permit | None:
         return self._admit(breaker, slow_after, breaker._settings.half_open_max_calls if breaker._health is None else 0)

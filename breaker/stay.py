@@ -11,8 +11,8 @@ Methods ending in `_locked` need the breaker's lock. `admit` takes it where it m
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from breaker.permit import Permit, next_key
 from breaker.table import TRIP, State
@@ -81,12 +81,8 @@ class Stay:
         """Successes and failures of this stay that are not in the ledger yet."""
         return 0, 0
 
-    def kinds_locked(self) -> Mapping[str, int]:
-        """How many failures count now, by name."""
-        return self.tally.kinds()
-
-    def why_locked(self, breaker: Model) -> tuple[str, str]:
-        """What opens the circuit from here, and its reason in words."""
+    def why_locked(self, breaker: Model) -> dict[str, Any]:
+        """What opens the circuit from here, and the counts behind it: fields of a `TripReport`."""
         raise NotImplementedError
 
     def measure_locked(self, breaker: Model) -> None:
@@ -134,8 +130,18 @@ class Counting(Stay):
         if self.tally.tripped():
             breaker._fire_locked(self, TRIP)
 
-    def why_locked(self, breaker: Model) -> tuple[str, str]:
-        return repr(breaker._settings.trip), self.tally.reason()
+    def why_locked(self, breaker: Model) -> dict[str, Any]:
+        policy, tally = breaker._settings.trip.speaker(self.tally)
+        return {
+            "policy": repr(policy),
+            "reason": tally.reason(),
+            "calls": tally.calls() or tally.failure_count(),
+            "failures": tally.failure_count(),
+            "failure_rate": tally.failure_rate(),
+            "slow_calls": tally.slow_calls(),
+            "slow_call_rate": tally.slow_call_rate(),
+            "exceptions": dict(sorted(tally.kinds().items(), key=lambda kind: -kind[1])),
+        }
 
     def succeed_locked(self, breaker: Model, key: int | None, duration: float | None, slow: bool) -> None:
         self._count_locked(key, None, duration, slow)

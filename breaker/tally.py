@@ -356,11 +356,10 @@ class Together(Tally):
     def _first(rates: Iterable[float | None]) -> float | None:
         return next((rate for rate in rates if rate is not None), None)
 
-    def _speaker(self) -> Tally:
-        return next((tally for tally in self._all if tally.tripped()), self._all[0])
+    def speaker(self) -> int:
+        """Place of the first tally that has tripped, or of the first."""
+        return next((place for place, tally in enumerate(self._all) if tally.tripped()), 0)
 
-    def kinds(self) -> Mapping[str, int]:
-        return self._speaker().kinds()
-
-    def reason(self) -> str:
-        return self._speaker().reason()
+    def part(self, place: int) -> Tally:
+        """The tally at this place."""
+        return self._all[place]

@@ -46,6 +46,10 @@ class _Joinable:
     def __ror__(self, other: Any) -> AnyOf:
         return AnyOf((other, self))
 
+    def speaker(self, tally: Tally) -> tuple[Any, Tally]:
+        """The policy that trips by this tally of its own, and the counts it did so by."""
+        return self, tally
+
 
 @dataclass(frozen=True, slots=True)
 class ConsecutiveFailures(_Joinable):
@@ -137,6 +141,12 @@ class AnyOf(_Joinable):
     def begin(self, ticks: AnyTicks, clock: Clock, lock: Lock) -> Tally:
         """A fresh tally that counts on `ticks`."""
         return Together([policy.begin(ticks, clock, lock) for policy in self.policies], ticks)
+
+    def speaker(self, tally: Tally) -> tuple[Any, Tally]:
+        """The first of the policies whose limit is reached, and its own tally."""
+        assert isinstance(tally, Together)
+        place = tally.speaker()
+        return self.policies[place], tally.part(place)
 
 
 class OfUsers(_Joinable):
