@@ -23,17 +23,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import repeat
-from typing import TypeVar
+from typing import TypeVar, cast
 from weakref import WeakKeyDictionary
 
+from breaker import calls
 from breaker.circuit import CircuitBreaker
 from breaker.events import Event, StateChanged, subscribe_all
+from breaker.model import Model
 from breaker.permit import Permit
-from breaker.states import Disabled, Open
+from breaker.states import STAYS, Disabled, Open
 from breaker.stay import Stay
 from breaker.table import TIMEOUT_ELAPSED, State
 
 E = TypeVar("E", bound=Event)
+T = TypeVar("T")
 Fault = Callable[[CircuitBreaker, Permit], object]
 """Called in place of the dependency, or before it. What it raises, the call raises, and the breaker judges."""
 
@@ -104,8 +107,9 @@ def open_circuit(breaker: CircuitBreaker) -> None:
     """
     breaker.reset()
     for _ in range(_ENOUGH_CALLS):
-        # Asked of the stay, so that no injected fault strikes; slow from -1 s on, so that any policy counts it.
-        permit = breaker._stay.admit(breaker, -1.0)
+        stay = breaker._stay
+        # Without the injected faults; slow from -1 s on, so that whatever the policy counts, this is it.
+        permit = _plain(type(stay)).admit(stay, breaker, -1.0)
         if permit is not None:
             permit.fail()
         if breaker.state is State.OPEN:
@@ -119,14 +123,14 @@ def half_open_circuit(breaker: CircuitBreaker) -> None:
     with breaker._lock:
         stay = breaker._stay
         assert isinstance(stay, Open)
-        stay.until = breaker._clock()
+        stay.until = breaker._settings.clock()
         breaker._fire_locked(stay, TIMEOUT_ELAPSED)
     breaker._after_lock()
 
 
 def bring_to(breaker: CircuitBreaker, state: State) -> None:
     """Put the breaker in `state`, freshly begun. Raises `ValueError` for RAMPING when it has no ramp."""
-    if state is State.RAMPING and breaker._ramp is None:
+    if state is State.RAMPING and breaker._settings.ramp is None:
         raise ValueError(f"{breaker!r} has no ramp, so it is never {state}")
     _WAYS[state](breaker)
 
@@ -176,8 +180,8 @@ def slow(seconds: float) -> Fault:
     """
 
     def delay(breaker: CircuitBreaker, permit: Permit) -> None:
-        if isinstance(breaker._clock, ManualClock):
-            breaker._clock.advance(seconds)
+        if isinstance(breaker._settings.clock, ManualClock):
+            breaker._settings.clock.advance(seconds)
         elif permit._started is not None:
             permit._started -= seconds
 
@@ -194,9 +198,10 @@ def inject(breaker: CircuitBreaker, *faults: Fault) -> Iterator[None]:
     """
     group = list(faults)
     with breaker._lock:
-        if not isinstance(breaker, _Faulty):
-            # A subclass for the time being: the healthy path of other breakers, and of this one later, has no hook.
-            breaker.__class__ = type(type(breaker).__name__, (_Faulty, type(breaker)), {"__slots__": ()})
+        if breaker not in _faults:
+            # Of other classes for the time being, so that the core has no hook: not for others, not later.
+            breaker.__class__ = _faulty_class(type(breaker))
+            breaker._stay.__class__ = _FAULTY[type(breaker._stay)]
         _faults.setdefault(breaker, []).append(group)
         breaker._stay.gated = True
     try:
@@ -211,33 +216,49 @@ def _remove(breaker: CircuitBreaker, group: list[Fault]) -> None:
     groups[:] = [other for other in groups if other is not group]
     if not groups:
         del _faults[breaker]
-        breaker.__class__ = type(breaker).__bases__[1]
-        breaker._stay.gated = not isinstance(breaker._stay, Disabled)
-        breaker._stay.measure_locked(breaker)
+        stay = breaker._stay
+        breaker.__class__, stay.__class__ = _plain(type(breaker)), _plain(type(stay))
+        stay.gated = not isinstance(stay, Disabled)
+        stay.measure_locked(breaker)
 
 
-_faults: WeakKeyDictionary[CircuitBreaker, list[list[Fault]]] = WeakKeyDictionary()
+_faults: WeakKeyDictionary[Model, list[list[Fault]]] = WeakKeyDictionary()
+_PLAIN = "_stands_in_for"
 
 
-class _Faulty(CircuitBreaker):
-    """A breaker that asks `_faults` about every call it lets through. Its calls all carry permits."""
+class _Faulty(Stay):
+    """A stay whose permits are struck by the breaker's faults before they are given."""
 
     __slots__ = ()
 
-    def _measures(self) -> bool:
-        return True
+    def admit(self, breaker: Model, slow_after: float | None) -> Permit | None:
+        permit = super().admit(breaker, slow_after)
+        if permit is not None:
+            try:
+                for fault in [fault for group in _faults.get(breaker, ()) for fault in group]:
+                    fault(cast(CircuitBreaker, breaker), permit)
+            except BaseException as error:
+                calls.settle_error(breaker, permit._stay, error, permit)
+                raise
+        return permit
 
-    def _begin_stay_locked(self, stay_class: type[Stay], trigger: str) -> None:
-        super()._begin_stay_locked(stay_class, trigger)
+
+_FAULTY: dict[type[Stay], type[Stay]] = {
+    stay: type(stay.__name__, (_Faulty, stay), {"__slots__": (), _PLAIN: stay}) for stay in STAYS.values()
+}
+
+
+def _faulty_class(plain: type[CircuitBreaker]) -> type[CircuitBreaker]:
+    """A class of breakers whose calls must all ask their stay, and whose stays are faulty."""
+
+    def begin_stay_locked(self: CircuitBreaker, stay_class: type[Stay], trigger: str) -> None:
+        plain._begin_stay_locked(self, _FAULTY[stay_class], trigger)
         self._stay.gated = True  # DISABLED too
 
-    def _admit(self, slow_after: float | None = None) -> Permit:
-        permit = super()._admit(slow_after)
-        try:
-            for group in tuple(_faults.get(self, ())):
-                for fault in group:
-                    fault(self, permit)
-        except BaseException as error:
-            self._settle_error(permit._stay, error, permit)
-            raise
-        return permit
+    methods = {"_measures": lambda self: True, "_begin_stay_locked": begin_stay_locked}
+    return type(plain.__name__, (plain,), {"__slots__": (), _PLAIN: plain, **methods})
+
+
+def _plain(kind: type[T]) -> type[T]:
+    """The class that a faulty one stands in for; another is its own."""
+    return cast("type[T]", vars(kind).get(_PLAIN, kind))
