@@ -15,7 +15,7 @@ from typing import Any
 from breaker import calls
 from breaker.errors import CircuitOpenError
 from breaker.model import Model
-from breaker.outcome import SUCCEEDED
+from breaker.outcome import NEUTRAL, SUCCEEDED
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
 """Types of results that are certainly not awaitable, so that most calls are spared the look."""
@@ -153,15 +153,16 @@ def _generator(breaker: Model, fn: Callable[..., Any], slow_after: float | None)
 
 def _async_generator(breaker: Model, fn: Callable[..., Any], slow_after: float | None) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        permit = calls.admit(breaker, slow_after)
-        items = fn(*args, **kwargs)
+        permit, closed = calls.admit(breaker, slow_after), NEUTRAL
         try:
+            items = fn(*args, **kwargs)
             step = anext(items)
             while True:
                 try:
                     item = await step
                 except StopAsyncIteration:
                     break
+                closed = SUCCEEDED  # closed before its first item, as by a loop torn down, it tells nothing
                 try:
                     step = items.asend((yield item))
                 except GeneratorExit:
@@ -170,7 +171,7 @@ def _async_generator(breaker: Model, fn: Callable[..., Any], slow_after: float |
                 except BaseException as thrown:
                     step = items.athrow(thrown)
         except GeneratorExit:
-            calls.settle(breaker, permit._stay, SUCCEEDED, None, permit)
+            calls.settle(breaker, permit._stay, closed, None, permit)
             raise
         except BaseException as error:
             calls.settle_error(breaker, permit._stay, error, permit)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from steps import RECOVERY, THRESHOLD
 
-from breaker import CircuitBreaker
+from breaker import CircuitBreaker, State
 from breaker.testing import ManualClock
 
 Make = Callable[..., CircuitBreaker]
@@ -35,3 +35,11 @@ def make(clock: ManualClock) -> Make:
 @pytest.fixture
 def breaker(make: Make) -> CircuitBreaker:
     return make()
+
+
+@pytest.fixture(params=["closed", "half-open"])
+def guarding(request: pytest.FixtureRequest, make: Make, clock: ManualClock) -> CircuitBreaker:
+    """A breaker that is healthy, or whose next call is the first of many probes."""
+    if request.param == "closed":
+        return make(failure_threshold=100)
+    return make(initial_state=State.HALF_OPEN, success_threshold=100)

@@ -57,6 +57,11 @@ def passes(breaker: CircuitBreaker) -> bool:
         return False
 
 
+def all_free(breaker: CircuitBreaker) -> bool:
+    """Whether no permit is missing: the next call goes through."""
+    return breaker.retry_after == 0.0
+
+
 def counts(breaker: CircuitBreaker) -> tuple[int, int, int, int]:
     """Successes, failures, ignored, rejected so far."""
     now = breaker.statistics()
