@@ -18,6 +18,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX system
 def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
     """The command in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "PYTHONWARNINGS": "error"}
+    environment.pop("PYTHONUNBUFFERED", None)  # what is buffered when writing fails is half of the matter
     command = [sys.executable, "-m", "breaker", *arguments]
     return subprocess.run(command, **{"capture_output": True, "env": environment, "timeout": 60, **options})  # type: ignore[call-overload,no-any-return]  # options are subprocess's own
 
