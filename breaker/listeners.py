@@ -53,7 +53,9 @@ class LoggingListener:
             return
         ended = self._spells.pop(name, None)
         if ended is not None and (rest := ended.untold()):
-            self._log(logging.INFO, "circuit %r rejected %d more calls while %s", name, rest, ended.state)
+            more = " more" if ended.state in _SHUT else ""
+            text = "circuit %r rejected %d%s call%s while %s"
+            self._log(logging.INFO, text, name, rest, more, "" if rest == 1 else "s", ended.state)
         if change.new in _REJECTING:
             self._begin(name, change.new)
         level = logging.WARNING if change.new in _SHUT else logging.INFO
