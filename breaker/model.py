@@ -102,8 +102,9 @@ class Model:
             if isinstance(self._stay, Open) and self._stay.elapsed(self):
                 self._fire_locked(self._stay, TIMEOUT_ELAPSED)
             stay = self._stay
+        permit = stay.probe(self) if isinstance(stay, HalfOpen) else None
         self._after_lock()
-        return stay.probe(self) if isinstance(stay, HalfOpen) else None
+        return permit
 
     # -- moving -----------------------------------------------------------------------------------------
 

@@ -162,8 +162,12 @@ class HalfOpen(Stay):
         return self._admit(breaker, slow_after, breaker._settings.half_open_max_calls if breaker._health is None else 0)
 
     def probe(self, breaker: Model) -> Permit | None:
-        """A permit for the health check, which is let in where callers are not."""
-        return self._admit(breaker, None, breaker._settings.half_open_max_calls)
+        """A permit for the health check, which is let in where callers are not; None while others hold all places."""
+        with breaker._lock:
+            places = breaker._settings.half_open_max_calls
+            if self._leases.in_flight() >= places and not self.expired(breaker):
+                return None
+            return self._admit(breaker, None, places)
 
     def _admit(self, breaker: Model, slow_after: float | None, places: int) -> Permit | None:
         with breaker._lock:
