@@ -16,8 +16,10 @@ from breaker.events import (
     Statistics,
     TripReport,
 )
+from breaker.listeners import LoggingListener
 from breaker.outcome import Outcome
 from breaker.permit import Permit
+from breaker.registry import Registry
 from breaker.table import State
 from breaker.trip import ConsecutiveFailures, FailureRate, SlowCallRate
 from breaker.windows import CountWindow, TimeWindow
@@ -34,9 +36,11 @@ __all__ = [
     "ConsecutiveFailures",
     "CountWindow",
     "FailureRate",
+    "LoggingListener",
     "Outcome",
     "Permit",
     "RampUp",
+    "Registry",
     "SlowCallRate",
     "State",
     "StateChanged",

@@ -22,11 +22,13 @@ EVENT_OF = {SUCCESS: CallSucceeded, FAILURE: CallFailed, IGNORED: CallIgnored}
 
 def admit(breaker: Model, slow_after: float | None = None) -> Permit:
     """Leave to make a call now. Raises `CircuitOpenError`."""
-    while True:
-        permit = breaker._stay.admit(breaker, slow_after)
-        if permit is not None:
-            return permit
-        breaker._after_lock()
+    return breaker._stay.admit(breaker, slow_after) or admit_after_move(breaker, slow_after)
+
+
+def admit_after_move(breaker: Model, slow_after: float | None) -> Permit:
+    """The stay that was asked is over: tell of the move before the call begins, and ask the next one."""
+    breaker._after_lock()
+    return admit(breaker, slow_after)
 
 
 def take_back(breaker: Model, permit: Permit) -> None:

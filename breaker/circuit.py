@@ -8,32 +8,35 @@ each state does in `breaker.states`, when it moves in `breaker.table`.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from types import NoneType
-from typing import Any, ParamSpec, TypeVar, cast, overload
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, ParamSpec, TypeVar, overload
 
-from breaker import calls, checks, outbox
+from breaker import calls, checks, outbox, settings
 from breaker import trip as policies
 from breaker.backoff import OpenPeriod, RampUp
 from breaker.events import Event, StateChanged, Statistics, TripReport
-from breaker.guarded import PLAIN, await_gated, await_guarded, await_now, call_gated, guard, is_async, with_fallback
+from breaker.guarded import (
+    PLAIN,
+    ErrorTypes,
+    Fallback,
+    await_gated,
+    await_guarded,
+    await_now,
+    call_gated,
+    guard,
+    is_async,
+    protector,
+)
 from breaker.health import HealthCheck
 from breaker.model import Model
 from breaker.outcome import SUCCEEDED, ExceptionSpec
 from breaker.permit import Permit
-from breaker.settings import of_numbers, of_objects
 from breaker.states import ForcedOpen
 from breaker.table import DISABLE, FORCE_OPEN, METRICS_ONLY, RESET, State
 
 P = ParamSpec("P")
 R = TypeVar("R")
-CLOSED = State.CLOSED
-_NO_OBJECTS = (None, None, time.monotonic, (Exception, (), None, None))
-
-
-def _are_plain(numbers: tuple[object, ...]) -> bool:
-    """Whether breakers with these settings may share one object: it would keep nothing of the user's alive."""
-    return all(type(number) in (int, float, NoneType, State) for number in numbers)
+A = TypeVar("A")
 
 
 class CircuitBreaker(Model):
@@ -67,7 +70,7 @@ class CircuitBreaker(Model):
         ramp: RampUp | None = None,
         health_check: Callable[[], Any] | None = None,
         health_check_interval: float = 5.0,
-        initial_state: State = CLOSED,
+        initial_state: State = State.CLOSED,
         clock: Callable[[], float] = time.monotonic,
         listeners: Iterable[Callable[[Any], object]] = (),
     ) -> None:
@@ -81,14 +84,11 @@ class CircuitBreaker(Model):
             probe_timeout,
             initial_state,
         )
-        classify = (record_exceptions, ignore_exceptions, record_result, retry_after)
-        if (trip, ramp, clock, classify) == _NO_OBJECTS and _are_plain(numbers):
-            settings = of_numbers(*cast(Any, numbers))
-        else:
-            settings = of_objects(*numbers, trip=trip, classify=classify, ramp=ramp, clock=clock)
+        classify = record_exceptions, ignore_exceptions, record_result, retry_after
+        told = settings.told(numbers, trip, classify, ramp, clock)
         checks.positive_seconds("health_check_interval", health_check_interval)
         health = None if health_check is None else HealthCheck(health_check, health_check_interval)
-        self._set_up(name, settings, health, listeners)
+        self._set_up(name, told, health, listeners)
 
     # -- calling ------------------------------------------------------------------------------------------
 
@@ -153,40 +153,32 @@ class CircuitBreaker(Model):
     @overload
     def protect(self, *, slow_after: float | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
     @overload
-    def protect(
+    def protect(  # type: ignore[overload-overlap]  # an async fallback is a callable too: the first match wins
         self,
         *,
-        fallback: Callable[..., Any],
-        fallback_on: type[BaseException] | tuple[type[BaseException], ...] = (),
+        fallback: Callable[..., Coroutine[Any, Any, A]],
+        fallback_on: ErrorTypes = (),
         slow_after: float | None = None,
-    ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+    ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Callable[P, Coroutine[Any, Any, R | A]]]: ...
+    @overload
+    def protect(
+        self, *, fallback: Callable[..., A], fallback_on: ErrorTypes = (), slow_after: float | None = None
+    ) -> Fallback[A]: ...
 
     def protect(
         self,
         *,
         fallback: Callable[..., Any] | None = None,
-        fallback_on: type[BaseException] | tuple[type[BaseException], ...] = (),
+        fallback_on: ErrorTypes = (),
         slow_after: float | None = None,
-    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    ) -> Any:
         """The decorator with options for this call site.
 
         `fallback(error, *args, **kwargs)` answers rejected calls, and those that raise an exception of a type
         in `fallback_on` (counted all the same). `slow_after`, in seconds, replaces the `slower_than` of the
         breaker's `SlowCallRate` here. Raises `ValueError` or `TypeError` for options that cannot work.
         """
-        if slow_after is not None:
-            checks.positive_seconds("slow_after", slow_after)
-            if not self._settings.trip.timed:
-                raise ValueError(f"slow_after={slow_after!r} needs a SlowCallRate among the breaker's trip policies")
-        kinds = fallback_on if isinstance(fallback_on, tuple) else (fallback_on,)
-        if kinds and fallback is None:
-            raise TypeError("fallback_on needs a fallback")
-
-        def decorate(fn: Callable[P, R]) -> Callable[P, R]:
-            guarded = guard(self, fn, slow_after)
-            return guarded if fallback is None else with_fallback(guarded, fallback, kinds)
-
-        return decorate
+        return protector(self, fallback, fallback_on, slow_after)
 
     # -- operating ----------------------------------------------------------------------------------------
 

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from types import FunctionType
-from typing import Any
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
-from breaker import calls
+from breaker import calls, checks
 from breaker.errors import CircuitOpenError
 from breaker.model import Model
 from breaker.outcome import NEUTRAL, SUCCEEDED
 
+P = ParamSpec("P")
+R = TypeVar("R")
+A = TypeVar("A", covariant=True)
+ErrorTypes = type[BaseException] | tuple[type[BaseException], ...]
 PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
 """Types of results that are certainly not awaitable, so that most calls are spared the look."""
 
@@ -93,7 +97,7 @@ def call_gated(breaker: Model, slow_after: float | None, fn: Callable[..., Any],
     """One call with a permit. What `fn` returns to be awaited is guarded when it is awaited."""
     if not callable(fn):
         raise TypeError(f"call needs a function, got {fn!r}")
-    permit = breaker._stay.admit(breaker, slow_after) or calls.admit(breaker, slow_after)
+    permit = breaker._stay.admit(breaker, slow_after) or calls.admit_after_move(breaker, slow_after)
     try:
         result = fn(*args, **kwargs)
     except BaseException as error:
@@ -181,7 +185,39 @@ def _async_generator(breaker: Model, fn: Callable[..., Any], slow_after: float |
     return wrapper
 
 
-def with_fallback(
+class Fallback(Protocol[A]):
+    """A decorator whose functions may also return what a plain fallback returns."""
+
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Callable[P, Coroutine[Any, Any, R | A]]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Callable[P, R | A]: ...
+
+
+def protector(
+    breaker: Model, fallback: Callable[..., Any] | None, fallback_on: ErrorTypes, slow_after: float | None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`CircuitBreaker.protect`: a decorator with options, checked now."""
+    if slow_after is not None:
+        checks.positive_seconds("slow_after", slow_after)
+        if not breaker._settings.trip.timed:
+            raise ValueError(f"slow_after={slow_after!r} needs a SlowCallRate among the breaker's trip policies")
+    kinds: tuple[Any, ...] = fallback_on if isinstance(fallback_on, tuple) else (fallback_on,)
+    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+        raise TypeError(f"fallback_on must be an exception type or a tuple of them, got {fallback_on!r}")
+    if fallback is None and kinds:
+        raise TypeError(f"fallback_on={fallback_on!r} needs a fallback")
+    if fallback is not None and not callable(fallback):
+        raise TypeError(f"fallback must be a function, got {fallback!r}")
+
+    def decorate(fn: Callable[..., Any]) -> Callable[..., Any]:
+        guarded = guard(breaker, fn, slow_after)
+        return guarded if fallback is None else _with_fallback(guarded, fallback, kinds)
+
+    return decorate
+
+
+def _with_fallback(
     guarded: Callable[..., Any], fallback: Callable[..., Any], fallback_on: tuple[type[BaseException], ...]
 ) -> Callable[..., Any]:
     """`guarded`, with `fallback(error, *args, **kwargs)` answering rejections and errors in `fallback_on`."""

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from types import NoneType
+from typing import Any, cast
 
 from breaker import checks
 from breaker import trip as policies
@@ -35,8 +36,23 @@ class Settings:
     clock: Callable[[], float] = time.monotonic
 
 
+Numbers = tuple[int | None, Any, int, int, float | None, State]
+"""failure_threshold, recovery_timeout, success_threshold, half_open_max_calls, probe_timeout, initial_state."""
+Classify = tuple[ExceptionSpec, ExceptionSpec, Callable[[Any], object] | None, Callable[[Any], Any] | None]
+"""record_exceptions, ignore_exceptions, record_result, retry_after."""
+_NO_OBJECTS = (None, (Exception, (), None, None), None, time.monotonic)
+
+
+def told(numbers: Numbers, trip: Any, classify: Classify, ramp: RampUp | None, clock: Callable[[], float]) -> Settings:
+    """The constructor's arguments, checked. Raises `ValueError` or `TypeError` for what cannot work."""
+    plain = all(type(number) in (int, float, NoneType, State) for number in numbers)
+    if plain and (trip, classify, ramp, clock) == _NO_OBJECTS:
+        return _of_numbers(*numbers)
+    return _of_objects(numbers, trip, classify, ramp, clock)
+
+
 @lru_cache(maxsize=128, typed=True)  # typed: True and 1.0 must not pass for 1
-def of_numbers(
+def _of_numbers(
     failure_threshold: int | None,
     recovery_timeout: Any,
     success_threshold: int,
@@ -45,44 +61,31 @@ def of_numbers(
     initial_state: State,
 ) -> Settings:
     """The settings of a breaker that was told numbers alone. Cached: they hold nothing of the user's."""
-    threshold = _DEFAULT_THRESHOLD if failure_threshold is None else failure_threshold
-    return _checked(
-        policies.ConsecutiveFailures(checks.count("failure_threshold", threshold)),
-        recovery_timeout,
-        success_threshold,
-        half_open_max_calls,
-        probe_timeout,
-        initial_state,
-    )
+    numbers = recovery_timeout, success_threshold, half_open_max_calls, probe_timeout, initial_state
+    return _checked(_in_a_row(failure_threshold), *numbers)
 
 
-def of_objects(
-    failure_threshold: int | None,
-    recovery_timeout: Any,
-    success_threshold: int,
-    half_open_max_calls: int,
-    probe_timeout: float | None,
-    initial_state: State,
-    *,
-    trip: Any,
-    classify: tuple[ExceptionSpec, ExceptionSpec, Callable[[Any], object] | None, Callable[[Any], Any] | None],
-    ramp: RampUp | None,
-    clock: Callable[[], float],
+def _of_objects(
+    numbers: Numbers, trip: Any, classify: Classify, ramp: RampUp | None, clock: Callable[[], float]
 ) -> Settings:
     """The settings of a breaker that was told anything else as well."""
     if not callable(clock):
         raise TypeError(f"clock must be a function that returns seconds, got {clock!r}")
     if ramp is not None and not isinstance(ramp, RampUp):
         raise TypeError(f"ramp must be a RampUp or None, got {ramp!r}")
-    if trip is None:
-        trip = policies.ConsecutiveFailures(
-            checks.count("failure_threshold", _DEFAULT_THRESHOLD if failure_threshold is None else failure_threshold)
-        )
-    elif failure_threshold is not None:
+    threshold, *others = numbers
+    if trip is not None and threshold is not None:
         raise TypeError("give failure_threshold or trip, not both: failure_threshold=5 is ConsecutiveFailures(5)")
+    if trip is None:
+        trip = _in_a_row(threshold)
     classifier = DEFAULT if classify == (Exception, (), None, None) else Classifier(*classify)
-    numbers = (recovery_timeout, success_threshold, half_open_max_calls, probe_timeout, initial_state)
-    return _checked(policies.checked(trip), *numbers, classifier, ramp, clock)
+    return _checked(policies.checked(trip), *cast(Any, others), classifier=classifier, ramp=ramp, clock=clock)
+
+
+def _in_a_row(threshold: int | None) -> policies.ConsecutiveFailures:
+    if threshold is None:
+        threshold = _DEFAULT_THRESHOLD
+    return policies.ConsecutiveFailures(checks.count("failure_threshold", threshold))
 
 
 def _checked(

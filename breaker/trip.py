@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from breaker import checks
-from breaker.tally import FailureShare, InARow, OfUser, SlowShare, Tally, Together
+from breaker.shares import FailureShare, SlowShare
+from breaker.tally import InARow, OfUser, Tally, Together
 from breaker.windows import AnyTicks, Clock, CountWindow, Lock, TimeWindow, Window
 
 
