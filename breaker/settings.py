@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from types import NoneType
-from typing import Any, cast
+from typing import Any
 
 from breaker import checks
 from breaker import trip as policies
@@ -73,13 +73,14 @@ def _of_objects(
         raise TypeError(f"clock must be a function that returns seconds, got {clock!r}")
     if ramp is not None and not isinstance(ramp, RampUp):
         raise TypeError(f"ramp must be a RampUp or None, got {ramp!r}")
-    threshold, *others = numbers
+    threshold, recovery_timeout, success_threshold, half_open_max_calls, probe_timeout, initial_state = numbers
     if trip is not None and threshold is not None:
         raise TypeError("give failure_threshold or trip, not both: failure_threshold=5 is ConsecutiveFailures(5)")
     if trip is None:
         trip = _in_a_row(threshold)
     classifier = DEFAULT if classify == (Exception, (), None, None) else Classifier(*classify)
-    return _checked(policies.checked(trip), *cast(Any, others), classifier=classifier, ramp=ramp, clock=clock)
+    others = recovery_timeout, success_threshold, half_open_max_calls, probe_timeout, initial_state
+    return _checked(policies.checked(trip), *others, classifier, ramp, clock)
 
 
 def _in_a_row(threshold: int | None) -> policies.ConsecutiveFailures:
