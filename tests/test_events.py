@@ -8,12 +8,13 @@ import dataclasses
 import gc
 import logging
 import os
+import signal
 import sys
 import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any
@@ -32,6 +33,7 @@ from breaker import (
     CircuitOpenError,
     State,
     StateChanged,
+    outbox,
 )
 from breaker.events import CallEvent, Event, subscribe_all
 from breaker.outbox import Outbox
@@ -224,6 +226,28 @@ def test_no_event_is_lost_or_told_twice_under_threads(make: Make, heard: EventRe
     now = breaker.statistics()
     assert (len(heard.of(CallSucceeded)), len(heard.of(CallFailed))) == (now.successes, now.failures)
     assert len(heard.events) == now.calls == 1200
+
+
+def test_an_event_put_when_the_deliverer_is_about_to_leave_is_not_left_behind(make: Make, heard: EventRecorder) -> None:
+    breaker = make(listeners=[heard])
+    box = breaker._outbox
+    assert box is not None
+
+    class Busy:
+        """A lock during whose first release another call comes by, and finds it held."""
+
+        lock, left = threading.Lock(), False
+        acquire = lock.acquire
+
+        def release(self) -> None:
+            if not self.left:
+                self.left = True
+                breaker.disable()
+            self.lock.release()
+
+    box._busy = Busy()  # type: ignore[assignment]  # all of a lock that the outbox uses
+    succeed(breaker)
+    assert [type(event) for event in heard.events] == [CallSucceeded, StateChanged]
 
 
 def test_a_listener_runs_outside_the_lock(make: Make) -> None:
@@ -525,23 +549,36 @@ def test_a_listener_may_fork(make: Make, heard: EventRecorder) -> None:
     os.wait()
 
 
+class Held:
+    """Listeners that take their time to be listed, under the lock, until the process forks."""
+
+    def __init__(self) -> None:
+        self.listing, self.go = threading.Event(), threading.Event()
+
+    def __iter__(self) -> Iterator[Any]:
+        self.listing.set()
+        assert self.go.wait(10)
+        return iter(())
+
+
 @forks
-def test_subscribing_to_all_works_in_a_child_forked_while_another_thread_subscribed(make: Make) -> None:
-    stop = threading.Event()
-
-    def churn() -> None:
-        while not stop.is_set():
-            subscribe_all(print, StateChanged)()
-
-    thread = threading.Thread(target=churn)
+def test_subscribing_to_all_works_in_a_child_forked_while_another_thread_subscribed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held = Held()
+    monkeypatch.setattr(outbox, "_everywhere", held)
+    os.register_at_fork(before=held.go.set)  # the last one registered runs first
+    thread = threading.Thread(target=lambda: subscribe_all(print, StateChanged))
     thread.start()
-    try:
-        for _ in range(20):
-            answer = in_child(lambda: subscribe_all(print, StateChanged)())
-            assert answer == "None"
-    finally:
-        stop.set()
-        thread.join(10)
+    assert held.listing.wait(10)
+
+    def work() -> object:
+        signal.alarm(10)  # or a lock that is held for ever would hold the test, too
+        return subscribe_all(print, StateChanged)()
+
+    answer = in_child(work)
+    thread.join(10)
+    assert answer == "None"
 
 
 def test_the_core_needs_no_async_library_to_deliver(

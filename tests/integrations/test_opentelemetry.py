@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -243,6 +244,15 @@ def test_no_event_is_written_for_a_healthy_call_or_outside_a_span(read: Read, sp
     with tracer.start_as_current_span("pay"):
         payments.call(str)
     assert events(exporter) == {"pay": []}
+
+
+def test_a_span_that_has_ended_is_left_alone(read: Read, spans: Any, caplog: pytest.LogCaptureFixture) -> None:
+    payments = CircuitBreaker(name())
+    span = spans[0].start_span("pay")
+    span.end()
+    with trace.use_span(span):
+        payments.disable()
+    assert caplog.records == []
 
 
 def test_span_events_can_be_left_out(meters: tuple[MeterProvider, Read], spans: Any) -> None:
