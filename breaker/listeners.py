@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol
 
 from breaker import process
 from breaker.events import CallRejected, StateChanged
@@ -74,7 +74,7 @@ class LoggingListener:
 
     def _forget_dropped_breakers(self) -> None:
         """Whoever was dropped while open never tells of its end."""
-        alive = {cast(Any, breaker).name for breaker in process.breakers()}
+        alive = {getattr(member, "name", None) for member in process.breakers()}
         for name in list(self._spells):
             if name not in alive:
                 self._spells.pop(name, None)

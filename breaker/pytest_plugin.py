@@ -27,21 +27,17 @@ Totals and listeners stay as they are; no breaker is kept alive. This module imp
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from breaker import process
-
-if TYPE_CHECKING:
-    from breaker.circuit import CircuitBreaker
+from breaker import CircuitBreaker, process
 
 
 class CircuitBreakers:
     """The breakers of this process that are alive: iterable, and by name."""
 
     def __iter__(self) -> Iterator[CircuitBreaker]:
-        return iter(cast("list[CircuitBreaker]", process.breakers()))
+        return (member for member in process.breakers() if isinstance(member, CircuitBreaker))
 
     def __getitem__(self, name: str) -> CircuitBreaker:
         """The one breaker of this name. Raises `LookupError` when there is none, or more than one."""

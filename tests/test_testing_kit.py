@@ -517,7 +517,8 @@ def test_the_fixture_finds_breakers_by_name(pytester: pytest.Pytester) -> None:
         """
         import pytest
         from breaker import CircuitBreaker
-        from breaker.testing import failing, inject, open_circuit
+        from breaker.registry import Registry
+        registry = Registry()
         made = [CircuitBreaker(name) for name in ("found by name", "twice", "twice")]
 
         def test_found(circuit_breakers):

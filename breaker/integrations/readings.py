@@ -13,7 +13,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from breaker import process
 from breaker.circuit import CircuitBreaker
@@ -91,7 +91,7 @@ class _Moves:
 
 def _source(breakers: Any) -> Callable[[], Iterable[CircuitBreaker]]:
     if breakers is None:
-        return lambda: cast("list[CircuitBreaker]", process.breakers())
+        return lambda: [member for member in process.breakers() if isinstance(member, CircuitBreaker)]
     if isinstance(breakers, list | tuple | set | frozenset | Iterator):
         held = list(breakers)
         for breaker in held:

@@ -202,6 +202,17 @@ def test_any_other_iterable_or_mapping_is_asked_anew_at_each_scrape() -> None:
     assert ("breaker_openings_total", held["late"].name) in scrape(collector)
 
 
+def test_a_registry_shows_the_breakers_it_holds_at_the_scrape() -> None:
+    from breaker.registry import Registry
+
+    registry = Registry()
+    collector, everything = BreakerCollector(registry), BreakerCollector()
+    assert scrape(collector) == {}
+    host = registry[name()]
+    assert ("breaker_openings_total", host.name) in scrape(collector)
+    assert ("breaker_openings_total", host.name) in scrape(everything)
+
+
 def test_without_breakers_it_exports_those_made_later_too() -> None:
     collector = BreakerCollector()
     late = CircuitBreaker(name())
