@@ -87,7 +87,10 @@ def _settle_broken(
     """A classifier raised: a failure, unless it was interrupted."""
     outcome = FAILURE if isinstance(broken, Exception) else IGNORED
     settle(breaker, stay, (outcome, None), error or broken, permit)
-    raise broken from error
+    try:
+        raise broken from error
+    finally:
+        del broken  # its traceback holds this frame, which would hold it
 
 
 def settle(
