@@ -27,7 +27,8 @@ class Leases:
         self._open[key] = deadline
         heapq.heappush(self._by_deadline, (deadline, key))
         if len(self._by_deadline) > 2 * len(self._open) + 16:
-            self._by_deadline = [(due, key) for key, due in self._open.items() if key not in self._overdue]
+            now_open = self._open.copy()  # a finalizer may end a lease while this is listed
+            self._by_deadline = [(due, key) for key, due in now_open.items() if key not in self._overdue]
             heapq.heapify(self._by_deadline)
 
     def end(self, key: int) -> bool:

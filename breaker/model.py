@@ -16,6 +16,7 @@ from breaker.backoff import RampUp
 from breaker.calls import EVENT_OF
 from breaker.events import (
     CallEvent,
+    CallFailed,
     StateChanged,
     Statistics,
     TripReport,
@@ -55,6 +56,8 @@ class Model:
         if state is State.OPEN:
             self._ledger_locked().last_failure_time = self._stay.since
         process.join(self)
+        if self._outbox is None and outbox.anybody_everywhere():
+            self._heed_listeners()  # somebody subscribed to every breaker while this one was made
         if health is not None:
             health.look_after(self)  # a circuit that begins open is pinged, too
 
@@ -81,7 +84,8 @@ class Model:
 
     def _is_quiet(self) -> bool:
         """Whether a failure that moves nothing concerns nobody but the tally."""
-        return self._outbox is None and self._settings.classifier is DEFAULT
+        untold = self._outbox is None or not self._outbox.wants(CallFailed)
+        return untold and self._settings.classifier is DEFAULT
 
     def _tell_call(
         self, kind: type[CallEvent], stay: Stay, duration: float | None, error: BaseException | None

@@ -11,19 +11,25 @@ import weakref
 from typing import Protocol
 
 
-class Member(Protocol):
-    """What a breaker lets the process do to it."""
+class Resting(Protocol):
+    """What a thing with a lock lets the process do to it around a fork."""
 
     def _rest(self) -> None: ...
     def _wake(self) -> None: ...
     def _wake_in_child(self) -> None: ...
+
+
+class Member(Resting, Protocol):
+    """What a breaker lets the process do to it."""
+
     def _heed_listeners(self) -> None: ...
 
 
 _members: list[weakref.ref[Member]] = []  # a WeakSet would cost each breaker 50 bytes and 1 µs more
 _room = 64
 _lock = threading.RLock()
-_resting: list[Member] = []
+_others: weakref.WeakSet[Resting] = weakref.WeakSet()
+_resting: list[Resting] = []
 
 
 def join(breaker: Member) -> None:
@@ -36,6 +42,12 @@ def join(breaker: Member) -> None:
         _members.append(weakref.ref(breaker))
 
 
+def shield(thing: Resting) -> None:
+    """Let a fork find `thing`, which is no breaker, at rest too."""
+    with _lock:
+        _others.add(thing)
+
+
 def breakers() -> list[Member]:
     """Every breaker that is alive now, oldest first."""
     with _lock:
@@ -45,9 +57,9 @@ def breakers() -> list[Member]:
 def _before_fork() -> None:
     # Forking while another thread is inside a breaker would leave the child a half-made move.
     _lock.acquire()
-    for breaker in breakers():
-        breaker._rest()
-        _resting.append(breaker)
+    for thing in (*breakers(), *_others):
+        thing._rest()
+        _resting.append(thing)
 
 
 def _after_fork_in_parent() -> None:
@@ -59,8 +71,8 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     resting = list(_resting)
     _after_fork_in_parent()
-    for breaker in resting:
-        breaker._wake_in_child()
+    for thing in resting:
+        thing._wake_in_child()
 
 
 if hasattr(os, "register_at_fork"):

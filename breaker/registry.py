@@ -55,7 +55,7 @@ class Registry:
         self._used: dict[Hashable, float] = {}
         self._kept: OrderedDict[Hashable, CircuitBreaker] = OrderedDict()  # were to go, but were not CLOSED
         self._let_go: weakref.WeakValueDictionary[Hashable, CircuitBreaker] = weakref.WeakValueDictionary()
-        process.join(self)
+        process.shield(self)
 
     def __getitem__(self, key: Hashable) -> CircuitBreaker:
         """The breaker for `key`, made now if there is none. Raises what the factory raises."""
@@ -188,9 +188,6 @@ class Registry:
 
     def _wake_in_child(self) -> None:
         self._making.clear()  # those whose turn it was are threads of the parent
-
-    def _heed_listeners(self) -> None:
-        pass
 
 
 def _from_settings(settings: dict[str, Any]) -> Callable[[Any], CircuitBreaker]:
