@@ -14,13 +14,15 @@ from collections import deque
 class Leases:
     """Deadlines of the calls in flight, by key."""
 
-    __slots__ = ("_abandoned", "_by_deadline", "_open", "_overdue")
+    __slots__ = ("_abandoned", "_by_deadline", "_open", "_overdue", "ever_overdue")
 
     def __init__(self) -> None:
         self._open: dict[int, float] = {}
         self._by_deadline: list[tuple[float, int]] = []  # holds ended leases too, until they surface
         self._overdue: set[int] = set()
         self._abandoned: deque[int] = deque()
+        self.ever_overdue = 0
+        """How many calls were found overdue so far, those included that have ended since."""
 
     def grant(self, key: int, deadline: float) -> None:
         """A call began that is overdue from `deadline` on."""
@@ -58,6 +60,7 @@ class Leases:
             _, key = heapq.heappop(self._by_deadline)
             if key in self._open:
                 self._overdue.add(key)
+                self.ever_overdue += 1
         return len(self._overdue)
 
     def next_deadline(self) -> float | None:

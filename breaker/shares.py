@@ -92,13 +92,13 @@ class FailureShare(Share):
 class SlowShare(Share):
     """The share of slow calls; with `running`, of those too that have not ended and are slow already."""
 
-    __slots__ = ("_clock", "_overdue", "_running", "_slower_than")
+    __slots__ = ("_clock", "_noticed", "_running", "_slower_than")
 
     def __init__(self, policy: Any, ticks: AnyTicks, view: View, clock: Callable[[], float]) -> None:
         super().__init__(policy, ticks, view)
         self._slower_than, self._clock = policy.slower_than, clock
         self._running = Leases() if policy.count_running else None
-        self._overdue = 0  # how many were overdue when somebody last looked
+        self._noticed = 0  # how many had ever been overdue when somebody last asked
         if self._running is not None:
             self.tick = None  # each call's end must be noted
 
@@ -116,16 +116,17 @@ class SlowShare(Share):
     def newly_overdue(self, now: float) -> bool:
         if self._running is None:
             return False
-        before, self._overdue = self._overdue, self._running.overdue(now)
-        return self._overdue > before
+        self._running.overdue(now)
+        before, self._noticed = self._noticed, self._running.ever_overdue
+        return self._noticed > before
 
     def started(self, key: int, now: float, slow_after: float | None) -> None:
         if self._running is not None:
             self._running.grant(key, now + (self._slower_than if slow_after is None else slow_after))
 
     def ended(self, key: int) -> None:
-        if self._running is not None and self._running.end(key):
-            self._overdue = min(self._overdue, self._running.overdue(self._clock()))
+        if self._running is not None:
+            self._running.end(key)
 
     def abandoned(self, key: int) -> None:
         if self._running is not None:
