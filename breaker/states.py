@@ -41,6 +41,11 @@ class MetricsOnly(Counting):
         super().measure_locked(breaker)
         self.quiet = False  # each failure may begin or end a crossing
 
+    def admit(self, breaker: Model, slow_after: float | None) -> Permit | None:
+        permit = super().admit(breaker, slow_after)
+        breaker._after_lock()  # a running call found slow may have been told just now
+        return permit
+
     def _count_locked(self, key: int | None, kind: str | None, duration: float | None, slow: bool) -> None:
         # Successes may have carried the rate below the limit unseen: that ends a crossing.
         self._told = self._told and self.tally.tripped()
