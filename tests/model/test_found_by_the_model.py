@@ -15,7 +15,12 @@ LEASE = 5.0
 def half_open() -> tuple[CircuitBreaker, ManualClock]:
     clock = ManualClock()
     breaker = CircuitBreaker(
-        "probed", recovery_timeout=1.0, half_open_max_calls=2, probe_timeout=LEASE, ignore_exceptions=KeyError, clock=clock
+        "probed",
+        recovery_timeout=1.0,
+        half_open_max_calls=2,
+        probe_timeout=LEASE,
+        ignore_exceptions=KeyError,
+        clock=clock,
     )
     open_circuit(breaker)
     clock.advance(1.0)
