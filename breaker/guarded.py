@@ -225,19 +225,23 @@ def _with_fallback(
     if inspect.isgeneratorfunction(guarded) or inspect.isasyncgenfunction(guarded):
         raise TypeError("a generator has no fallback: it may have yielded before it failed")
 
-    @functools.wraps(guarded)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    async def later(awaitable: Any, args: Any, kwargs: Any) -> Any:
         try:
-            return guarded(*args, **kwargs)
-        except answered as error:
-            return fallback(error, *args, **kwargs)
-
-    @functools.wraps(guarded)
-    async def call_async(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return await guarded(*args, **kwargs)
+            return await awaitable
         except answered as error:
             answer = fallback(error, *args, **kwargs)
             return await answer if hasattr(answer, "__await__") else answer
+
+    @functools.wraps(guarded)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            result = guarded(*args, **kwargs)
+        except answered as error:
+            return fallback(error, *args, **kwargs)
+        return later(result, args, kwargs) if hasattr(result, "__await__") else result
+
+    @functools.wraps(guarded)
+    async def call_async(*args: Any, **kwargs: Any) -> Any:
+        return await later(guarded(*args, **kwargs), args, kwargs)
 
     return call_async if is_async(guarded) else call

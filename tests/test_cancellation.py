@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from conftest import Make
-from steps import Boom, rejection
+from steps import Boom, Make, rejection
 
 from breaker import CircuitBreaker, CountWindow, SlowCallRate, State
 from breaker.testing import ManualClock
