@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import Make
-from steps import RECOVERY, THRESHOLD, Boom, Cancelled, enter, fail, lose, ok, succeed
+from steps import RECOVERY, THRESHOLD, Boom, Cancelled, Make, enter, fail, lose, ok, succeed
 from surfaces import ASYNC, SYNC
 
 from breaker import (
@@ -220,16 +219,17 @@ def test_healthy_calls_take_no_memory_whatever_the_window(make: Make, window: An
 @pytest.mark.parametrize("settings", [{}, {"failure_threshold": 7}, {"recovery_timeout": 5.0}], ids=str)
 def test_ten_thousand_breakers_made_and_used_take_no_more_than_six_megabytes(settings: dict[str, Any]) -> None:
     names = [f"host-{number}" for number in range(10_000)]
+    breakers: list[Any] = [None] * len(names)
     CircuitBreaker("first", **settings).call(ok)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    breakers = [CircuitBreaker(name, **settings) for name in names]
-    for breaker in breakers:
+    for number, name in enumerate(names):
+        breakers[number] = breaker = CircuitBreaker(name, **settings)
         breaker.call(ok)
     taken = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert taken <= 6_000_000
-    assert len(breakers) == 10_000
+    assert {breaker.statistics().calls for breaker in breakers} == {1}
 
 
 def test_dropped_breakers_give_all_of_it_back() -> None:
