@@ -126,10 +126,10 @@ class Model:
         if self._stay is not old:
             return  # a signal handler or a finalizer came in between, and moved first
         self._stay = new
+        old.end_locked()  # before its totals are read: a success that ticked in between would be in neither
         successes, failures = old.totals_locked()
         ledger.successes += successes
         ledger.failures += failures
-        old.end_locked()
         if report is not None:
             ledger.add_opening(report)
         elif isinstance(new, Closed):
