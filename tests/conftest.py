@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from steps import RECOVERY, THRESHOLD
+from steps import RECOVERY, THRESHOLD, Make
 
 from breaker import CircuitBreaker, State
 from breaker.testing import ManualClock
-
-Make = Callable[..., CircuitBreaker]
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ import pytest
 
 from breaker import CircuitBreaker, CircuitOpenError, State
 
+Make = Callable[..., CircuitBreaker]
+"""The fixture `make`: a breaker with these settings, and defaults that suit a test."""
 THRESHOLD = 3
 RECOVERY = 10.0
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 import trio
-from conftest import Make
-from steps import Boom, all_free, counts
+from steps import Boom, Make, all_free, counts
 
 from breaker import CircuitBreaker, CircuitOpenError, State
 

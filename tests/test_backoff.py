@@ -7,8 +7,7 @@ import random
 from typing import Any
 
 import pytest
-from conftest import Make
-from steps import THRESHOLD, Boom, boom, fail, succeed
+from steps import THRESHOLD, Boom, Make, boom, fail, succeed
 
 from breaker import Backoff, CircuitBreaker, State
 from breaker.testing import ManualClock

@@ -6,8 +6,7 @@ import copy
 import pickle
 
 import pytest
-from conftest import Make
-from steps import RECOVERY, THRESHOLD, Boom, boom, enter, fail, rejection
+from steps import RECOVERY, THRESHOLD, Boom, Make, boom, enter, fail, rejection
 
 from breaker import BreakerError, CircuitBreaker, CircuitOpenError, RampUp, State
 from breaker.testing import ManualClock

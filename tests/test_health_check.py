@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import Make
-from steps import RECOVERY, THRESHOLD, fail, rejection, succeed
+from steps import RECOVERY, THRESHOLD, Make, fail, rejection, succeed
 
 from breaker import CircuitBreaker, RampUp, State, StateChanged
 from breaker.testing import ManualClock

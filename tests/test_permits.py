@@ -9,8 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import Make
-from steps import RECOVERY, THRESHOLD, Boom, all_free, boom, counts, fail, ok, rejection, succeed
+from steps import RECOVERY, THRESHOLD, Boom, Make, all_free, boom, counts, fail, ok, rejection, succeed
 
 from breaker import (
     CircuitBreaker,

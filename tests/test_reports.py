@@ -11,8 +11,7 @@ import weakref
 from typing import Any
 
 import pytest
-from conftest import Make
-from steps import RECOVERY, THRESHOLD, Boom, Cancelled, boom, fail, rejection, succeed
+from steps import RECOVERY, THRESHOLD, Boom, Cancelled, Make, boom, fail, rejection, succeed
 
 from breaker import (
     CircuitBreaker,

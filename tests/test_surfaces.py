@@ -9,8 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import Make
-from steps import RECOVERY, THRESHOLD, Boom, counts, fail, passes, rejection, succeed
+from steps import RECOVERY, THRESHOLD, Boom, Make, counts, fail, passes, rejection, succeed
 from surfaces import CANCEL, DRIVES, Raised
 
 from breaker import (

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import Make
-from steps import RECOVERY, THRESHOLD, Boom, Cancelled, fail, ok, succeed
+from steps import RECOVERY, THRESHOLD, Boom, Cancelled, Make, fail, ok, succeed
 
 from breaker import (
     CircuitBreaker,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import Make
-from steps import Boom, boom, fail, ok, succeed
+from steps import Boom, Make, boom, fail, ok, succeed
 
 from breaker import (
     CircuitBreaker,

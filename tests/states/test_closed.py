@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from conftest import Make
-from steps import RECOVERY, THRESHOLD, Boom, Cancelled, boom, counts, fail, ok, succeed
+from steps import RECOVERY, THRESHOLD, Boom, Cancelled, Make, boom, counts, fail, ok, succeed
 
 from breaker import CircuitBreaker, State
 from breaker.testing import ManualClock

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import Make
-from steps import THRESHOLD, Boom, Cancelled, counts, fail, ok, succeed
+from steps import THRESHOLD, Boom, Cancelled, Make, counts, fail, ok, succeed
 
 from breaker import CircuitBreaker, CountWindow, SlowCallRate, State
 from breaker.testing import ManualClock

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Make
-from steps import RECOVERY, THRESHOLD, counts, enter, fail, rejection, succeed
+from steps import RECOVERY, THRESHOLD, Make, counts, enter, fail, rejection, succeed
 
 from breaker import CircuitBreaker, RampUp, State
 from breaker.testing import ManualClock

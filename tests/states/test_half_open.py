@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Make
-from steps import RECOVERY, THRESHOLD, Boom, Cancelled, boom, counts, fail, ok, rejection, succeed
+from steps import RECOVERY, THRESHOLD, Boom, Cancelled, Make, boom, counts, fail, ok, rejection, succeed
 
 from breaker import CircuitBreaker, CircuitOpenError, CountWindow, Permit, SlowCallRate, State
 from breaker.testing import ManualClock

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Make
-from steps import RECOVERY, THRESHOLD, counts, fail, passes, rejection, succeed
+from steps import RECOVERY, THRESHOLD, Make, counts, fail, passes, rejection, succeed
 
 from breaker import Backoff, CircuitBreaker, FailureRate, RampUp, State, TimeWindow
 from breaker.testing import ManualClock
