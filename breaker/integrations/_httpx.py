@@ -83,6 +83,13 @@ class _Transport:
         """The breakers, by key."""
         return self._gate.registry
 
+    def _watched(self, response: Any, exchange: Exchange) -> Any:
+        if response.is_closed:  # made with its content, as mock transports do: nobody will read or close it
+            exchange.closed()
+        else:
+            response.stream = self.body(response.stream, exchange)
+        return response
+
 
 class SyncTransport(_Transport):
     """`handle_request`, guarded."""
@@ -99,9 +106,7 @@ class SyncTransport(_Transport):
         except BaseException:  # from a classifier of the user's
             response.close()
             raise
-        if waits:
-            response.stream = self.body(response.stream, exchange)
-        return response
+        return self._watched(response, exchange) if waits else response
 
     def __enter__(self) -> Self:
         self._inner.__enter__()
@@ -129,9 +134,7 @@ class AsyncTransport(_Transport):
         except BaseException:  # from a classifier of the user's
             await response.aclose()
             raise
-        if waits:
-            response.stream = self.body(response.stream, exchange)
-        return response
+        return self._watched(response, exchange) if waits else response
 
     async def __aenter__(self) -> Self:
         await self._inner.__aenter__()

@@ -35,6 +35,8 @@ def origin_of(request: aiohttp.ClientRequest) -> str:
 class CircuitOpenConnectionError(RejectedRequest, aiohttp.ClientConnectionError):
     """A request was rejected without being sent."""
 
+    carries_request = False  # a ClientRequest holds its event loop, and would not pickle
+
 
 def circuit_breaker_middleware(
     *,

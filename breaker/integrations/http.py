@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Hashable, Iterable
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from breaker import CircuitOpenError, Permit
 from breaker.registry import Registry
@@ -72,6 +72,8 @@ def origin(scheme: str, host: str, port: int | None) -> str:
 class RejectedRequest(CircuitOpenError):
     """A `CircuitOpenError` that has a library's own error as its second parent, whose constructor it calls."""
 
+    carries_request: ClassVar[bool] = True
+
     def __init__(self, *facts: Any) -> None:
         super().__init__("")
         self.args = facts
@@ -116,7 +118,8 @@ class Gate:
     def _reject(self, error: CircuitOpenError, request: Any) -> NoReturn:
         rejected: Any = self._rejected(*error.args)
         try:
-            rejected.request = request
+            if self._rejected.carries_request:
+                rejected.request = request
             raise rejected from None
         finally:
             del rejected  # this frame is in its traceback: a cycle otherwise
