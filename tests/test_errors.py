@@ -90,6 +90,11 @@ def test_a_rejection_pickles_and_unpickles_whole(
     assert str(copy.copy(error)) == str(copy.deepcopy(error)) == str(error)
 
 
+def test_no_time_left_is_told_too() -> None:
+    assert str(CircuitOpenError("payments", State.HALF_OPEN, 0.0, None)).endswith("is HALF_OPEN, retry in 0.0 s")
+    assert str(CircuitOpenError("payments", State.FORCED_OPEN, None, None)).endswith("is FORCED_OPEN")
+
+
 def test_each_rejection_is_an_error_of_its_own(breaker: CircuitBreaker) -> None:
     breaker.force_open()
     first, second = rejection(breaker), rejection(breaker)

@@ -113,6 +113,21 @@ def test_a_breaker_works_in_the_child_though_threads_hammered_it_during_the_fork
     goes_round(breaker, clock.advance)  # and in the parent all goes on
 
 
+def test_a_health_check_works_in_the_child_though_it_was_being_started_during_the_fork(
+    make: Make, clock: ManualClock
+) -> None:
+    breaker = make(failure_threshold=1, health_check=ok, health_check_interval=0.001)
+
+    def open_and_close() -> None:
+        breaker.reset()
+        with suppress(Boom):
+            breaker.call(lose, Boom)
+
+    with hammering(open_and_close):
+        assert all(in_child(open_and_close) for _ in range(FORKS))
+    breaker.close()
+
+
 def test_the_lock_may_be_held_by_another_thread_at_the_very_moment_of_the_fork(
     make: Make, clock: ManualClock
 ) -> None:

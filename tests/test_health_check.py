@@ -193,10 +193,19 @@ def test_a_breaker_that_begins_open_is_pinged_too(make: Make, clock: ManualClock
 
 def test_the_thread_ends_when_the_breaker_is_dropped(make: Make, clock: ManualClock) -> None:
     ping = Ping(answer=False)
-    breaker = make(health_check=ping, health_check_interval=INTERVAL)
+    looked = threading.Semaphore(0)
+
+    def counting_clock() -> float:
+        if threading.current_thread() is not threading.main_thread():
+            looked.release()
+        return clock()
+
+    breaker = make(health_check=ping, health_check_interval=INTERVAL, clock=counting_clock)
     gone = weakref.ref(breaker)
     fail(breaker, THRESHOLD)
     (thread,) = watchers()
+    assert looked.acquire(timeout=DEADLINE)  # it has begun, and waits for its next round
+    assert looked.acquire(timeout=DEADLINE)
     del breaker
     thread.join(DEADLINE)
     assert not thread.is_alive()

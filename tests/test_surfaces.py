@@ -181,6 +181,19 @@ def test_a_late_result_decides_nothing_and_is_in_the_totals(
     assert counts(breaker) == (*expected, 0)
 
 
+@pytest.mark.parametrize(
+    ("ending", "expected"),
+    [("fine", (1, 1, 0, 0)), (Boom(), (0, 2, 0, 0)), (CANCEL, (0, 1, 1, 0))],
+    ids=["success", "failure", "cancelled"],
+)
+def test_a_call_admitted_in_an_earlier_closed_neither_counts_nor_forgives_in_this_one(
+    build: Make, drive: Drive, ending: Any, expected: tuple[int, ...]
+) -> None:
+    breaker = build()
+    drive(breaker, ending, lambda: (breaker.reset(), fail(breaker)))
+    assert (breaker.state, breaker.failure_count, counts(breaker)) == (State.CLOSED, 1, expected)
+
+
 @pytest.mark.parametrize("ending", ["fine", Boom()], ids=["success", "failure"])
 def test_a_call_admitted_in_closed_that_ends_in_half_open_is_no_probe(
     build: Make, drive: Drive, clock: ManualClock, ending: Any

@@ -31,6 +31,13 @@ def test_the_calls_that_pass_are_evenly_spread(
     assert pattern == ([False] * (every - 1) + [True]) * 5
 
 
+@pytest.mark.parametrize("every", [3, 7, 10, 100])
+def test_shares_that_are_no_binary_fractions_are_evenly_spread_too(make: Make, every: int) -> None:
+    breaker = make(ramp=RampUp(SECONDS, start=1 / every), initial_state=State.RAMPING)
+    pattern = [passes(breaker) for _ in range(every * 50)]
+    assert pattern == ([False] * (every - 1) + [True]) * 50
+
+
 def test_the_share_grows_from_second_to_second(ramping: CircuitBreaker, clock: ManualClock) -> None:
     shares = []
     for _ in range(7):
