@@ -7,6 +7,7 @@ is a failed probe). No HTTP library is imported here, and no body is read.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import time
@@ -61,6 +62,7 @@ def retry_after_seconds(value: str | None) -> float | None:
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
 
 
+@functools.lru_cache(1024)
 def origin(scheme: str, host: str, port: int | None) -> str:
     """`https://example.org`, `http://[::1]:8080`: lower case, without the scheme's default port."""
     scheme, host = scheme.lower(), host.lower()
@@ -104,8 +106,9 @@ class Gate:
         if not callable(key):
             raise TypeError(f"key must be a function of a request, got {key!r}")
         self.registry = registry
-        self._rejected, self._mistakes, self._key = rejected, mistakes, key
-        self._statuses = frozenset(map(_checked_status, failure_statuses))
+        self._rejected, self._key = rejected, key
+        self.mistakes = mistakes
+        self.statuses = frozenset(map(_checked_status, failure_statuses))
 
     def enter(self, request: Any) -> Exchange:
         """Leave to send `request`. Raises the library's own kind of `CircuitOpenError`."""
@@ -113,7 +116,7 @@ class Gate:
             permit = self.registry[self._key(request)].acquire()
         except CircuitOpenError as error:
             self._reject(error, request)
-        return Exchange(permit, self._mistakes, self._statuses)
+        return Exchange(permit, self)
 
     def _reject(self, error: CircuitOpenError, request: Any) -> NoReturn:
         rejected: Any = self._rejected(*error.args)
@@ -131,16 +134,14 @@ class Exchange:
     As a context manager it surrounds the reading of the body.
     """
 
-    __slots__ = ("_mistakes", "_permit", "_statuses")
+    __slots__ = ("_gate", "_permit")
 
-    def __init__(
-        self, permit: Permit, mistakes: tuple[type[BaseException], ...], statuses: frozenset[int]
-    ) -> None:
-        self._permit, self._mistakes, self._statuses = permit, mistakes, statuses
+    def __init__(self, permit: Permit, gate: Gate) -> None:
+        self._permit, self._gate = permit, gate
 
     def answered(self, status: int, asked: str | None) -> bool:
         """The head of the answer is here, with this `Retry-After`. Whether the verdict now waits for the body."""
-        if status in self._statuses:
+        if status in self._gate.statuses:
             _fail(self._permit, status, retry_after_seconds(asked) if status in _ASKING else None)
             return False
         if status == _SWITCHING_PROTOCOLS:
@@ -150,7 +151,7 @@ class Exchange:
 
     def broke(self, error: BaseException) -> None:
         """Sending, or reading the body, raised `error`. Cancellation is neutral, as everywhere."""
-        if isinstance(error, self._mistakes):
+        if isinstance(error, self._gate.mistakes):
             self._permit.release()
         elif not isinstance(error, GeneratorExit):  # a reader that stops early closes the response, too
             self._permit.fail(error)
