@@ -42,6 +42,10 @@ async def plain(scope: Any, receive: Any, send: Any) -> None:
         opened().call(str)
 
 
+async def receive_nothing() -> Any:
+    raise AssertionError("nobody reads the request")
+
+
 def in_starlette() -> Any:
     async def reject(request: Any) -> None:
         opened().call(str)
@@ -109,6 +113,18 @@ def test_what_is_fine_passes_through() -> None:
 
 
 def test_a_response_that_has_started_is_not_said_twice() -> None:
+    said: list[str] = []
+
+    async def send(message: Any) -> None:
+        said.append(message["type"])
+
+    coroutine = CircuitBreakerMiddleware(plain)({"type": "http", "path": "/late"}, receive_nothing, send)
+    with pytest.raises(CircuitOpenError):
+        coroutine.send(None)
+    assert said == ["http.response.start", "http.response.body"]
+
+
+def test_a_response_that_has_started_breaks_off() -> None:
     with served(CircuitBreakerMiddleware(plain)) as url, pytest.raises(httpx.RemoteProtocolError):
         httpx.get(f"{url}/late")
 
@@ -117,6 +133,9 @@ def test_a_websocket_is_left_alone() -> None:
     async def reject(scope: Any, receive: Any, send: Any) -> None:
         opened().call(str)
 
-    coroutine = CircuitBreakerMiddleware(reject)({"type": "websocket"}, None, None)  # type: ignore[arg-type]  # unused
+    async def send(message: Any) -> None:
+        raise AssertionError(message)
+
+    coroutine = CircuitBreakerMiddleware(reject)({"type": "websocket"}, receive_nothing, send)
     with pytest.raises(CircuitOpenError):
         coroutine.send(None)

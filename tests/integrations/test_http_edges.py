@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import gc
+from typing import Any
 
+import anyio.to_thread
 import pytest
 from clients import KITS, Kit, made
-from fault_server import FaultServer, answer
+from fault_server import FaultServer, head
 
 from breaker.registry import Registry
 from breaker.testing import ManualClock
@@ -14,23 +15,28 @@ from breaker.testing import ManualClock
 pytestmark = pytest.mark.parametrize("kit", KITS, ids=repr)
 
 
-def test_a_classifier_that_raises_reaches_the_caller_and_leaves_nothing_open(
+def test_a_classifier_that_raises_reaches_the_caller_and_leaves_no_connection_open(
     kit: Kit, server: FaultServer, clock: ManualClock
 ) -> None:
     def broken(failure: object) -> None:
         raise LookupError("classifier")
 
-    server.fault = answer(503)
+    def never_done(server: FaultServer, connection: Any) -> None:
+        connection.sendall(head(503, 10))
+        if not connection.recv(1):
+            server.reached.set()  # the client hung up
+
+    server.fault = never_done
 
     async def scenario() -> None:
         async with kit.client(retry_after=broken, failure_threshold=1, clock=clock) as client:
             with pytest.raises(LookupError, match="classifier"):
                 await client.get(server.url)
+            assert await anyio.to_thread.run_sync(server.reached.wait, 5)
             with pytest.raises(kit.rejected):
                 await client.get(server.url)
 
     kit.run(scenario)
-    gc.collect()
 
 
 def test_a_rejection_leaves_nothing_for_the_collector(kit: Kit, server: FaultServer, clock: ManualClock) -> None:
