@@ -6,16 +6,18 @@ All of it under the breaker's lock, except counting a rejection. The ledger deci
 from __future__ import annotations
 
 from collections import deque
+from sys import getrefcount
 
 from breaker.events import StateChanged, TripReport
 from breaker.outcome import FAILURE, IGNORED, Outcome
-from breaker.windows import Ticks
+from breaker.windows import AnyTicks, Ticks
 
 
 class Ledger:
-    """Totals since the breaker was made, without those that the present stay still holds."""
+    """Totals since the breaker was made, but for what is still counted on the ticks of its stays."""
 
     __slots__ = (
+        "_ended",
         "asked_until",
         "failures",
         "history",
@@ -33,6 +35,7 @@ class Ledger:
     def __init__(self) -> None:
         self.successes = self.failures = self.slow = self.ignored = self.openings = 0
         self.rejections = Ticks()
+        self._ended: list[AnyTicks] = []
         self.reopenings = 0
         """Openings since the circuit was last closed."""
         self.asked_until: float | None = None
@@ -42,6 +45,24 @@ class Ledger:
         self.last_failure_time: float | None = None
         self.last_trip: TripReport | None = None
         self.history: deque[StateChanged] = deque(maxlen=100)
+
+    def retire(self, ticks: AnyTicks) -> None:
+        """The stay that counted on `ticks` is over; calls that it admitted may still end, and tick."""
+        ended, self._ended = self._ended, [ticks]
+        for ticks in ended:
+            if getrefcount(ticks) > _ALONE:
+                self._ended.append(ticks)
+            else:  # no call is left that could
+                self.successes += ticks.read_locked() - ticks.failed
+                self.failures += ticks.failed
+
+    def totals(self, present: AnyTicks | None) -> tuple[int, int]:
+        """Successes and failures of all stays, the present one's included."""
+        successes, failures = self.successes, self.failures
+        for ticks in (*self._ended, *(() if present is None else (present,))):
+            successes += ticks.read_locked() - ticks.failed
+            failures += ticks.failed
+        return successes, failures
 
     def add_opening(self, report: TripReport) -> None:
         """The circuit opened by itself."""
@@ -63,3 +84,14 @@ class Ledger:
         else:
             self.successes += 1
         self.slow += slow
+
+
+def _count_alone() -> int:
+    """What `getrefcount` says, in this version of Python, of a thing that only a list and a loop over it know."""
+    count = 0
+    for thing in [object()]:
+        count = getrefcount(thing)
+    return count
+
+
+_ALONE = _count_alone()

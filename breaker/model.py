@@ -31,8 +31,6 @@ from breaker.states import STAYS, Closed, HalfOpen, Open, Ramping
 from breaker.stay import Stay
 from breaker.table import TIMEOUT_ELAPSED, TRIP, State
 
-_DEFAULT_LEASE = 30.0
-
 
 class Model:
     """What a breaker is made of."""
@@ -126,10 +124,9 @@ class Model:
         if self._stay is not old:
             return  # a signal handler or a finalizer came in between, and moved first
         self._stay = new
-        old.end_locked()  # before its totals are read: a success that ticked in between would be in neither
-        successes, failures = old.totals_locked()
-        ledger.successes += successes
-        ledger.failures += failures
+        old.gated = True  # who still holds it must ask again
+        if old.ticks is not None:
+            ledger.retire(old.ticks)
         if report is not None:
             ledger.add_opening(report)
         elif isinstance(new, Closed):
@@ -173,8 +170,7 @@ class Model:
 
     def _statistics_locked(self) -> Statistics:
         stay, ledger = self._stay, self._ledger or Ledger()
-        tally, (successes, failures) = stay.tally, stay.totals_locked()
-        successes, failures = successes + ledger.successes, failures + ledger.failures
+        tally, (successes, failures) = stay.tally, ledger.totals(stay.ticks)
         return Statistics(
             breaker_name=self._name,
             state=stay.state,

@@ -288,9 +288,6 @@ class Disabled(Stay):
     def admit(self, breaker: Model, slow_after: float | None) -> Permit | None:
         return Permit(breaker, self)
 
-    def end_locked(self) -> None:
-        self.gated = True  # the tick stays: what was admitted uncounted ends uncounted
-
 
 _UNCOUNTED = itertools.repeat(None).__next__
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from breaker.permit import Permit, next_key
 from breaker.table import TRIP, State
 from breaker.tally import Tally
-from breaker.windows import Ticks
+from breaker.windows import AnyTicks, Ticks
 
 if TYPE_CHECKING:
     from breaker.model import Model
@@ -40,6 +40,7 @@ class Stay:
     quiet: bool
     tick: Callable[[], object] | None
     tally: Tally = _NO_TALLY
+    ticks: AnyTicks | None = None
 
     def __init__(self, breaker: Model) -> None:
         self.since = time.time()
@@ -77,10 +78,6 @@ class Stay:
         """Failures counted now."""
         return self.tally.failure_count()
 
-    def totals_locked(self) -> tuple[int, int]:
-        """Successes and failures of this stay that are not in the ledger yet."""
-        return 0, 0
-
     def why_locked(self, breaker: Model) -> dict[str, Any]:
         """What opens the circuit from here, and the counts behind it: fields of a `TripReport`."""
         raise NotImplementedError
@@ -88,20 +85,16 @@ class Stay:
     def measure_locked(self, breaker: Model) -> None:
         """Listeners came or went: see whether calls must carry permits."""
 
-    def end_locked(self) -> None:
-        """The stay is over: what still arrives must take the lock and find that out."""
-        self.gated, self.tick = True, None
-
 
 class Counting(Stay):
     """A stay that lets calls through and judges them by the trip policy."""
 
-    __slots__ = ("_ticks", "tally")
+    __slots__ = ("tally", "ticks")
 
     def __init__(self, breaker: Model) -> None:
         super().__init__(breaker)
-        self._ticks = Ticks()
-        self.tally = breaker._settings.trip.begin(self._ticks, breaker._settings.clock, breaker._lock)
+        self.ticks: AnyTicks = Ticks()
+        self.tally = breaker._settings.trip.begin(self.ticks, breaker._settings.clock, breaker._lock)
         self.tick = self.tally.tick
         self.measure_locked(breaker)
 
@@ -149,7 +142,7 @@ class Counting(Stay):
             self.judge_locked(breaker)
 
     def fail_locked(self, breaker: Model, key: int | None, kind: str, duration: float | None, slow: bool) -> None:
-        self._ticks.failed += 1
+        self.ticks.failed += 1
         self._count_locked(key, kind, duration, slow)
         self.judge_locked(breaker)
 
@@ -157,7 +150,7 @@ class Counting(Stay):
         self.release_locked(key)
         tally = self.tally
         tally.turn()
-        tally.count(self._ticks.take_locked(), kind, duration, slow)
+        tally.count(self.ticks.take_locked(), kind, duration, slow)
         self.tick = tally.tick
 
     def release_locked(self, key: int | None) -> None:
@@ -170,6 +163,3 @@ class Counting(Stay):
 
     def last_straw_locked(self) -> bool:
         return self.tally.tripped(more=1)
-
-    def totals_locked(self) -> tuple[int, int]:
-        return self._ticks.read_locked() - self._ticks.failed, self._ticks.failed
