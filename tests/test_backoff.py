@@ -169,6 +169,14 @@ def test_what_was_asked_for_counts_from_when_it_was_asked(make: Make, clock: Man
     assert breaker.retry_after == 40.0
 
 
+@pytest.mark.parametrize("asked", [(60.0, 30.0), (30.0, 60.0), (60.0, None)])
+def test_of_several_wishes_the_longest_counts(make: Make, asked: tuple[object, object]) -> None:
+    breaker = make(failure_threshold=2, **ASKS)
+    for seconds in asked:
+        fail_asking(breaker, seconds)
+    assert breaker.retry_after == 60.0
+
+
 def test_closing_forgets_what_was_asked_for(make: Make, clock: ManualClock) -> None:
     breaker = make(**ASKS)
     fail_asking(breaker, 1000.0)

@@ -127,10 +127,10 @@ def test_there_is_no_thread_while_the_circuit_is_closed(make: Make) -> None:
 def test_with_a_health_check_no_user_call_is_the_guinea_pig(make: Make, clock: ManualClock) -> None:
     hold = threading.Event()
     ping = Ping(answer=lambda: hold.wait(DEADLINE))
-    watched = opened(make, ping)
+    watched = opened(make, ping, half_open_max_calls=5)
     clock.advance(RECOVERY)
     ping.wait_for(1)
-    assert rejection(watched.breaker).state is State.HALF_OPEN
+    assert rejection(watched.breaker).state is State.HALF_OPEN  # though places are free
     hold.set()
     watched.wait_for(lambda breaker: breaker.state is State.CLOSED)
     succeed(watched.breaker)

@@ -11,7 +11,7 @@ import weakref
 from typing import Any
 
 import pytest
-from steps import RECOVERY, THRESHOLD, Boom, Cancelled, Make, boom, fail, rejection, succeed
+from steps import RECOVERY, THRESHOLD, Boom, Cancelled, Make, boom, counts, fail, rejection, succeed
 
 from breaker import (
     CircuitBreaker,
@@ -231,6 +231,18 @@ def test_statistics_add_up_over_all_stays(make: Make, clock: ManualClock) -> Non
         "slow_call_rate": None,
         "window_calls": 4,
     }
+
+
+@pytest.mark.parametrize("policy", [IN_A_ROW, SHORT, LONG, SLOW, SLOW | LONG, IN_A_ROW | SHORT], ids=repr)
+def test_the_totals_do_not_depend_on_the_policy(make: Make, policy: Any) -> None:
+    breaker = make(trip=policy)
+    for expected in ((2, 1, 0, 0), (4, 2, 0, 0)):
+        succeed(breaker)
+        fail(breaker)
+        succeed(breaker)
+        assert counts(breaker) == expected
+        breaker.reset()
+        assert counts(breaker) == expected
 
 
 def test_statistics_are_a_frozen_snapshot(breaker: CircuitBreaker) -> None:

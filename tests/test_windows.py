@@ -139,7 +139,7 @@ def test_joined_windows_open_the_circuit_when_a_bad_outcome_finds_any_of_them_ov
             if due:
                 breaker.reset()
                 remembered = Remembered(clock())
-        for _ in range(argument if kind == "read" else 1):
+        for _ in range(argument if kind == "read" else 0):  # else nobody looks: looking brings windows up to date
             held = [remembered.share(window, clock(), which=1) for window in windows]
             assert breaker.statistics().window_calls == max(calls for _, calls in held)
 

@@ -45,8 +45,10 @@ def test_a_success_forgives_the_failures_before_it(breaker: CircuitBreaker) -> N
 
 @pytest.mark.parametrize("error", [Cancelled, KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_an_exception_that_is_no_exception_is_neutral(breaker: CircuitBreaker, error: type[BaseException]) -> None:
+    fail(breaker, 1, error)
+    assert breaker.failure_count == 0
     fail(breaker, THRESHOLD - 1)
-    fail(breaker, 5, error)
+    fail(breaker, 4, error)
     assert (breaker.state, breaker.failure_count) == (State.CLOSED, THRESHOLD - 1)
     assert counts(breaker) == (0, THRESHOLD - 1, 5, 0)
 
