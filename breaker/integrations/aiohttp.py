@@ -89,9 +89,11 @@ def _cause(request: aiohttp.ClientRequest, error: BaseException) -> BaseExceptio
 
 
 def _watch(response: aiohttp.ClientResponse, exchange: Exchange) -> None:
-    content: Any = response.content
-    content.on_eof(exchange.closed)
-    if not content.is_eof():
+    content = response.content
+    if content.is_eof():
+        exchange.closed()
+    else:
+        content.on_eof(exchange.closed)
         body: Any = _Body(content, exchange)
         response.content = body
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 import pytest
 from fault_server import FaultServer
 
-from breaker.testing import ManualClock
-
 
 @pytest.fixture
 def server() -> Iterator[FaultServer]:
@@ -22,8 +20,3 @@ def other_server() -> Iterator[FaultServer]:
     server = FaultServer()
     yield server
     server.close()
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(1000.0)

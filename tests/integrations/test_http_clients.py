@@ -188,8 +188,8 @@ def test_a_probe_holds_its_place_until_the_body_ends(kit: Kit, server: FaultServ
     kit.run(scenario)
 
 
-# On Trio, httpx leaves its own generators unfinished when a stream is closed early, with any transport.
-@pytest.mark.filterwarnings("ignore:Async generator 'httpx:ResourceWarning")
+# On Trio, httpx and httpcore leave their own generators unfinished when a stream is closed early, with any transport.
+@pytest.mark.filterwarnings("ignore:Async generator 'http:ResourceWarning")
 def test_a_stream_closed_early_by_its_reader_is_a_success(kit: Kit, server: FaultServer, clock: ManualClock) -> None:
     registry = made(clock)
     server.fault = stall_in_body  # were the body read ahead, this would time out
