@@ -31,15 +31,20 @@ from breaker import (
 from breaker.testing import ManualClock
 
 
+@pytest.fixture(scope="module", autouse=True)
+def little_to_look_through() -> Iterator[None]:
+    """What other tests left alive is no concern of the collector here, and would cost it half a minute."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
-def no_cyclic_collector() -> Iterator[None]:
+def no_cyclic_collector(little_to_look_through: None) -> Iterator[None]:
     """What is freed in these tests is freed by reference count alone."""
-    gc.collect()
-    gc.freeze()  # what is alive now needs no looking through
     gc.disable()
     yield
     gc.enable()
-    gc.unfreeze()
 
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -234,7 +239,7 @@ def test_ten_thousand_breakers_made_and_used_take_no_more_than_six_megabytes(set
 
 def test_dropped_breakers_give_all_of_it_back() -> None:
     def make_and_drop() -> None:
-        for number in range(300):
+        for number in range(1000):
             breaker = CircuitBreaker(f"host-{number}", failure_threshold=1, trip=None)
             with contextlib.suppress(Boom):
                 breaker.call(lose, Boom)
@@ -247,7 +252,7 @@ def test_dropped_breakers_give_all_of_it_back() -> None:
     make_and_drop()
     left = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    assert left < 10_000
+    assert left < 50_000  # weak references are swept out now and then, not one by one; a breaker is 600 bytes
 
 
 def test_settings_of_the_users_are_not_kept_alive() -> None:
