@@ -75,6 +75,13 @@ class SteppingLock:
     def __exit__(self, *exc_info: object) -> None:
         self._depth -= 1
 
+    def acquire(self) -> None:
+        """For a fork, which takes the locks of all breakers that are alive."""
+        self._depth += 1
+
+    def release(self) -> None:
+        self._depth -= 1
+
 
 class Search:
     """The callers and the order in which they take their steps."""
