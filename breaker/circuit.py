@@ -101,7 +101,7 @@ class CircuitBreaker(Model):
         """
         stay = self._stay
         if stay.gated:
-            gated = await_now if is_async(fn) else call_gated
+            gated: Callable[..., Any] = await_now if is_async(fn) else call_gated
             return gated(self, None, fn, args, kwargs)  # type: ignore[no-any-return]  # R, by construction
         try:
             result = fn(*args, **kwargs)

@@ -48,11 +48,9 @@ def guard(breaker: Model, fn: Callable[..., Any], slow_after: float | None = Non
 
 
 def _function(breaker: Model, fn: Callable[..., Any], slow_after: float | None) -> Callable[..., Any]:
-    measured = slow_after is not None
-
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         stay = breaker._stay
-        if stay.gated or measured:
+        if stay.gated:
             return call_gated(breaker, slow_after, fn, args, kwargs)
         try:
             result = fn(*args, **kwargs)
@@ -72,11 +70,9 @@ def _function(breaker: Model, fn: Callable[..., Any], slow_after: float | None) 
 
 
 def _coroutine(breaker: Model, fn: Callable[..., Any], slow_after: float | None) -> Callable[..., Any]:
-    measured = slow_after is not None
-
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         stay = breaker._stay
-        if stay.gated or measured:
+        if stay.gated:
             return await await_gated(breaker, slow_after, fn, args, kwargs)
         try:
             result = await fn(*args, **kwargs)
@@ -110,9 +106,9 @@ def call_gated(breaker: Model, slow_after: float | None, fn: Callable[..., Any],
     return result
 
 
-def await_now(breaker: Model, slow_after: float | None, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """The guarded awaitable of a function known to be async: its making is no call yet."""
-    return await_guarded(breaker, slow_after, fn(*args, **kwargs))
+async def await_now(breaker: Model, slow_after: float | None, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """`call` of a function known to be async: not even its coroutine is made before this is awaited."""
+    return await await_gated(breaker, slow_after, fn, args, kwargs)
 
 
 async def await_gated(breaker: Model, slow_after: float | None, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:

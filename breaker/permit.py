@@ -11,7 +11,7 @@ import warnings
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from breaker import calls
+from breaker import calls, checks
 from breaker.outcome import FAILURE, IGNORED, SUCCESS
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Permit:
     counts. A permit that is collected unsettled comes back by itself, with a `ResourceWarning`.
     """
 
-    __slots__ = ("_breaker", "_key", "_settled", "_slow_after", "_started", "_stay")
+    __slots__ = ("_breaker", "_key", "_settled", "_slow_after", "_started", "_stay", "_unclaimed")
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Permit:
         slow_after: float | None = None,
         key: int | None = None,
     ) -> None:
-        self._settled = False
+        self._settled, self._unclaimed = False, None
         self._breaker, self._stay = breaker, stay
         self._started, self._slow_after, self._key = started, slow_after, key
 
@@ -52,13 +52,20 @@ class Permit:
             else:
                 calls.settle_result(self._breaker, self._stay, result, self)
 
-    def fail(self, exc: BaseException | None = None) -> None:
-        """The call failed. An `exc`, when given, is judged like one that the call raised: it may be neutral."""
-        if self._claim():
-            if exc is None:
-                calls.settle(self._breaker, self._stay, (FAILURE, None), permit=self)
-            else:
-                calls.settle_error(self._breaker, self._stay, exc, self)
+    def fail(self, exc: BaseException | None = None, *, retry_after: float | None = None) -> None:
+        """The call failed. An `exc`, when given, is judged like one that the call raised: it may be neutral.
+
+        With a `retry_after`, the seconds that the dependency asked for or 0.0, the failure is certain: no
+        classifier is asked. Raises `ValueError` for seconds that cannot be.
+        """
+        if retry_after is not None:
+            checks.seconds("retry_after", retry_after)
+        if not self._claim():
+            return
+        if exc is None or retry_after is not None:
+            calls.settle(self._breaker, self._stay, (FAILURE, retry_after), exc, self)
+        else:
+            calls.settle_error(self._breaker, self._stay, exc, self)
 
     def release(self) -> None:
         """The call was not made, or tells nothing: neutral."""
@@ -67,9 +74,11 @@ class Permit:
 
     def _claim(self) -> bool:
         """Whether this is the first settlement."""
-        with self._breaker._lock:
-            first, self._settled = not self._settled, True
-        return first
+        try:
+            del self._unclaimed  # one atomic step: of two threads, one finds it gone
+        except AttributeError:
+            return False
+        return True
 
     def __enter__(self) -> Permit:
         return self

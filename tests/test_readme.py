@@ -8,9 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import prometheus_client
 import pytest
 
-from breaker import CircuitBreaker
+from breaker import CircuitBreaker, outbox
 from breaker.table import TABLE
 
 ROOT = Path(__file__).parent.parent
@@ -43,6 +44,8 @@ def server() -> Iterator[str]:
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_a_block_of_code_runs_as_it_stands(number: int, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(prometheus_client, "REGISTRY", prometheus_client.CollectorRegistry())
+    monkeypatch.setattr(outbox, "_everywhere", outbox._everywhere)  # undone afterwards, whoever subscribed
     code = compile(BLOCKS[number].replace("https://api.example.com", server), f"README.md block {number}", "exec")
     exec(code, {"__name__": f"readme_{number}"})
 

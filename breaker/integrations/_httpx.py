@@ -101,11 +101,7 @@ class SyncTransport(_Transport):
         except BaseException as error:
             exchange.broke(error)
             raise
-        try:
-            waits = exchange.answered(response.status_code, response.headers.get("retry-after"))
-        except BaseException:  # from a classifier of the user's
-            response.close()
-            raise
+        waits = exchange.answered(response.status_code, response.headers.get("retry-after"))
         return self._watched(response, exchange) if waits else response
 
     def __enter__(self) -> Self:
@@ -129,11 +125,7 @@ class AsyncTransport(_Transport):
         except BaseException as error:
             exchange.broke(error)
             raise
-        try:
-            waits = exchange.answered(response.status_code, response.headers.get("retry-after"))
-        except BaseException:  # from a classifier of the user's
-            await response.aclose()
-            raise
+        waits = exchange.answered(response.status_code, response.headers.get("retry-after"))
         return self._watched(response, exchange) if waits else response
 
     async def __aenter__(self) -> Self:

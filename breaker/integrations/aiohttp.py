@@ -63,11 +63,7 @@ def circuit_breaker_middleware(
         except BaseException as error:
             exchange.broke(_cause(request, error))
             raise
-        try:
-            waits = exchange.answered(response.status, response.headers.get("retry-after"))
-        except BaseException:  # from a classifier of the user's
-            response.close()
-            raise
+        waits = exchange.answered(response.status, response.headers.get("retry-after"))
         if waits:
             _watch(response, exchange)
         return response

@@ -31,7 +31,7 @@ _SWITCHING_PROTOCOLS = 101
 
 
 class BadStatus(Exception):
-    """An answer whose status is a failure, as a breaker's listeners and classifiers are told of it. Never raised."""
+    """An answer whose status is a failure, as a breaker's listeners are told of it. Never raised."""
 
     def __init__(self, status: int, retry_after: float | None = None) -> None:
         super().__init__(status, retry_after)
@@ -40,11 +40,6 @@ class BadStatus(Exception):
 
     def __str__(self) -> str:
         return f"HTTP {self.status}"
-
-
-def retry_after(failure: object) -> float | None:
-    """The `retry_after` setting for breakers that a user makes for HTTP: seconds that a bad status asked for."""
-    return failure.retry_after if isinstance(failure, BadStatus) else None
 
 
 def retry_after_seconds(value: str | None) -> float | None:
@@ -100,7 +95,7 @@ class Gate:
         if registry is not None and settings:
             raise TypeError(f"give a registry or settings, not both: {', '.join(sorted(settings))}")
         if registry is None:
-            registry = Registry(**{"retry_after": retry_after, **settings})
+            registry = Registry(**settings)
         elif not isinstance(registry, Registry):
             raise TypeError(f"registry must be a Registry, got {registry!r}")
         if not callable(key):
@@ -142,7 +137,8 @@ class Exchange:
     def answered(self, status: int, asked: str | None) -> bool:
         """The head of the answer is here, with this `Retry-After`. Whether the verdict now waits for the body."""
         if status in self._gate.statuses:
-            _fail(self._permit, status, retry_after_seconds(asked) if status in _ASKING else None)
+            seconds = retry_after_seconds(asked) if status in _ASKING else None
+            self._permit.fail(BadStatus(status, seconds), retry_after=seconds or 0.0)
             return False
         if status == _SWITCHING_PROTOCOLS:
             self._permit.succeed()  # what follows is no body, and may last for days
@@ -170,10 +166,6 @@ class Exchange:
             self.closed()
         else:
             self.broke(error)
-
-
-def _fail(permit: Permit, status: int, asked: float | None) -> None:
-    permit.fail(BadStatus(status, asked))
 
 
 def _checked_status(status: Any) -> int:

@@ -22,7 +22,6 @@ import breaker.integrations.httpx as for_httpx
 import breaker.integrations.httpx2 as for_httpx2
 import breaker.integrations.requests as for_requests
 from breaker import CircuitBreaker
-from breaker.integrations.http import retry_after
 from breaker.registry import Registry
 from breaker.testing import ManualClock
 
@@ -196,7 +195,7 @@ KITS: list[Kit] = [HttpxKit(httpx, for_httpx), HttpxKit(httpx2, for_httpx2), Req
 
 def made(clock: ManualClock, threshold: int = 1) -> Registry:
     """A registry of breakers that have no setting for HTTP but the one that heeds Retry-After."""
-    return Registry(failure_threshold=threshold, recovery_timeout=10, clock=clock, retry_after=retry_after)
+    return Registry(failure_threshold=threshold, recovery_timeout=10, clock=clock)
 
 
 async def read(client: Any, url: str) -> int:

@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import anyio.to_thread
 import pytest
 from clients import KITS, Kit, made
-from fault_server import FaultServer, head
+from fault_server import FaultServer, answer
 
+from breaker import CircuitBreaker
 from breaker.registry import Registry
 from breaker.testing import ManualClock
 
 pytestmark = pytest.mark.parametrize("kit", KITS, ids=repr)
 
 
-def test_a_classifier_that_raises_reaches_the_caller_and_leaves_no_connection_open(
+def test_a_bad_status_is_a_failure_and_its_retry_after_heeded_whatever_the_breaker_was_told_to_record(
     kit: Kit, server: FaultServer, clock: ManualClock
 ) -> None:
-    def broken(failure: object) -> None:
-        raise LookupError("classifier")
+    def make(key: str) -> CircuitBreaker:
+        return CircuitBreaker(
+            key, failure_threshold=1, record_exceptions=KeyError, retry_after=lambda failure: 1.0, clock=clock
+        )
 
-    def never_done(server: FaultServer, connection: Any) -> None:
-        connection.sendall(head(503, 10))
-        if not connection.recv(1):
-            server.reached.set()  # the client hung up
-
-    server.fault = never_done
+    registry = Registry(make)
+    server.fault = answer(503, Retry_After=300)
 
     async def scenario() -> None:
-        async with kit.client(retry_after=broken, failure_threshold=1, clock=clock) as client:
-            with pytest.raises(LookupError, match="classifier"):
+        async with kit.client(registry=registry) as client:
+            await client.get(server.url)
+            with pytest.raises(kit.rejected) as rejected:
                 await client.get(server.url)
-            assert await anyio.to_thread.run_sync(server.reached.wait, 5)
-            with pytest.raises(kit.rejected):
-                await client.get(server.url)
+            assert rejected.value.retry_after == 300.0
 
     kit.run(scenario)
 
