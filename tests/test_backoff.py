@@ -185,9 +185,7 @@ def test_closing_forgets_what_was_asked_for(make: Make, clock: ManualClock) -> N
     assert breaker.retry_after == 10.0
 
 
-def test_an_open_period_of_the_users_own_is_asked_with_the_number_of_reopenings(
-    make: Make, clock: ManualClock
-) -> None:
+def test_an_open_period_of_the_users_own_is_asked_with_the_number_of_reopenings(make: Make, clock: ManualClock) -> None:
     class Own:
         def period(self, reopenings: int) -> float:
             return 100.0 + reopenings

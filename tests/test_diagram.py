@@ -156,9 +156,7 @@ def test_the_current_state_is_marked_and_no_other(make: Make, state: State) -> N
 
 
 @pytest.mark.parametrize("state", State)
-def test_drawing_moves_nothing_even_when_a_move_is_due(
-    make: Make, clock: ManualClock, state: State
-) -> None:
+def test_drawing_moves_nothing_even_when_a_move_is_due(make: Make, clock: ManualClock, state: State) -> None:
     breaker = make(initial_state=state, ramp=RampUp(60.0), probe_timeout=5.0)
     if state is State.FORCED_OPEN:
         breaker.force_open(for_seconds=1.0)
@@ -367,9 +365,7 @@ def test_without_graphviz_the_texts_are_drawn_and_the_rest_says_in_a_line_what_t
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for dot is a shell script")
 @pytest.mark.usefixtures("no_graphviz")
-def test_without_the_extra_a_dot_on_the_path_draws(
-    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_extra_a_dot_on_the_path_draws(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dot = tmp_path / "dot"
     dot.write_text('#!/bin/sh\nread -r first\necho "$1 $first"\n')
     dot.chmod(0o755)

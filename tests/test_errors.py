@@ -77,9 +77,7 @@ def test_the_message_is_one_line_whatever_the_dependency_said(make: Make) -> Non
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("state", REJECTING)
-def test_a_rejection_pickles_and_unpickles_whole(
-    make: Make, clock: ManualClock, state: State, protocol: int
-) -> None:
+def test_a_rejection_pickles_and_unpickles_whole(make: Make, clock: ManualClock, state: State, protocol: int) -> None:
     error = rejected_in(make, clock, state)
     error.add_note("seen in the worker")
     twin = pickle.loads(pickle.dumps(error, protocol))

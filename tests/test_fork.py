@@ -128,9 +128,7 @@ def test_a_health_check_works_in_the_child_though_it_was_being_started_during_th
     breaker.close()
 
 
-def test_the_lock_may_be_held_by_another_thread_at_the_very_moment_of_the_fork(
-    make: Make, clock: ManualClock
-) -> None:
+def test_the_lock_may_be_held_by_another_thread_at_the_very_moment_of_the_fork(make: Make, clock: ManualClock) -> None:
     inside, leave = threading.Event(), threading.Event()
 
     def holding_clock() -> float:

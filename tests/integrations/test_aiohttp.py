@@ -131,9 +131,7 @@ def test_lines_can_be_read(registry: Registry, server: FaultServer) -> None:
     run(registry, scenario)
 
 
-def test_a_body_found_broken_when_the_response_is_closed_is_a_failure(
-    registry: Registry, server: FaultServer
-) -> None:
+def test_a_body_found_broken_when_the_response_is_closed_is_a_failure(registry: Registry, server: FaultServer) -> None:
     server.fault = stall_in_body
 
     async def scenario(session: aiohttp.ClientSession) -> None:

@@ -41,9 +41,7 @@ def test_the_last_word_of_the_operator_counts(breaker: CircuitBreaker, clock: Ma
 
 
 @pytest.mark.parametrize("end", ["succeed", "fail", "release"])
-def test_a_call_that_ends_while_forced_open_decides_nothing(
-    make: Make, clock: ManualClock, end: str
-) -> None:
+def test_a_call_that_ends_while_forced_open_decides_nothing(make: Make, clock: ManualClock, end: str) -> None:
     breaker = make(failure_threshold=1)
     late = breaker.acquire()
     breaker.force_open()
@@ -54,9 +52,7 @@ def test_a_call_that_ends_while_forced_open_decides_nothing(
 
 
 @pytest.mark.parametrize("state", list(State))
-def test_an_operator_may_force_open_and_reset_from_every_state(
-    make: Make, clock: ManualClock, state: State
-) -> None:
+def test_an_operator_may_force_open_and_reset_from_every_state(make: Make, clock: ManualClock, state: State) -> None:
     breaker = make(ramp=RampUp(30.0) if state is State.RAMPING else None)
     enter(breaker, state, clock.advance)
     breaker.force_open()

@@ -103,9 +103,7 @@ def test_a_trip_while_ramping_opens_the_circuit_for_the_next_open_period(make: M
 
 
 def test_any_policy_trips_while_ramping_on_the_counts_of_the_ramp_alone(make: Make, clock: ManualClock) -> None:
-    breaker = make(
-        trip=FailureRate(0.5, TimeWindow(60.0), minimum_calls=4), ramp=RampUp(SECONDS, start=1.0)
-    )
+    breaker = make(trip=FailureRate(0.5, TimeWindow(60.0), minimum_calls=4), ramp=RampUp(SECONDS, start=1.0))
     fail(breaker, 4)
     clock.advance(RECOVERY)
     succeed(breaker)
