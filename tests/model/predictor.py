@@ -232,7 +232,9 @@ class Predictor:
         stay.running.pop(ticket, None)
 
     def _call_ended(self, done: Done, seen: Seen) -> None:
-        self.stay.dipped |= False in self._reached(done.at)
+        before = self._reached(done.at)
+        self.stay.crossed = self.stay.crossed and True in before
+        self.stay.dipped |= False in before
         self.stay.done.append(done)
         if done.failed or done.slow:
             self._judge(done.at, seen)
