@@ -141,6 +141,24 @@ def _success_beside_a_trip(**settings: Any) -> Race:
 
 
 LOCK_FREE = {
+    "neutral ends are all counted": Race(
+        lambda: _breaker(failure_threshold=100),
+        lambda breaker: breaker.acquire().release(),
+        lambda breaker, results: breaker.statistics().ignored == len(results),
+    ),
+}
+
+
+def _success_beside_a_trip(**settings: Any) -> Race:
+    return Race(
+        lambda: _breaker(**settings),
+        _succeed,
+        lambda breaker, made: breaker.statistics().calls == sum(made) and breaker.statistics().openings == 1,
+        other=_fail,
+    )
+
+
+LOCK_FREE = {
     "a permit settled by two counts once": Race(
         _permit,
         lambda both: both[1].fail(),
@@ -154,7 +172,7 @@ LOCK_FREE = {
         trip=FailureRate(0.5, TimeWindow(10.0), 1)
     ),
 }
-"""Races of the path that takes no lock: nothing to take out, every switch is tried."""
+"""Races that are decided without the lock, so there is nothing to take out. Every switch is tried."""
 
 
 class Switch:

@@ -223,16 +223,16 @@ class Predictor:
         if self.state is State.HALF_OPEN:
             self._probe_ended(ticket, now, failed or slow, end.outcome == "success")
             return
+        before = self._reached(now)
         del stay.running[ticket]
         if end.outcome != "neutral":
-            self._call_ended(Done(now, failed, slow), seen)
+            self._call_ended(Done(now, failed, slow), before, seen)
 
     def drop(self, ticket: object, stay: Stay) -> None:
         """The call's permit was collected unsettled."""
         stay.running.pop(ticket, None)
 
-    def _call_ended(self, done: Done, seen: Seen) -> None:
-        before = self._reached(done.at)
+    def _call_ended(self, done: Done, before: set[bool], seen: Seen) -> None:
         self.stay.crossed = self.stay.crossed and True in before
         self.stay.dipped |= False in before
         self.stay.done.append(done)
