@@ -185,14 +185,11 @@ class Interlock(Library):
 
     def make(self, ask: Ask) -> Any:
         p = self.package
-        # It always has a window: its default (100 calls) is its plainest rule. A window of calls clamps its own
-        # minimum, so that the failures, which must not open it, are counted over time with a minimum out of reach.
-        if ask.window == "time" or ask.failures == NEVER:
-            minimum = NEVER if ask.failures == NEVER else 10
-            config = p.Config(window_type=p.WindowType.TIME_BASED, window_size=10, minimum_number_of_calls=minimum)
-        else:
-            minimum = 1 if ask.failures == 1 else 10
-            config = p.Config(window_size=ask.size, minimum_number_of_calls=minimum)
+        # It always has a window: its default, of 100 calls, is its plainest rule. A minimum that the window cannot
+        # hold keeps it closed through the failures.
+        kind = p.WindowType.TIME_BASED if ask.window == "time" else p.WindowType.COUNT_BASED
+        minimum = {1: 1, NEVER: NEVER}.get(ask.failures, 10)
+        config = p.Config(window_type=kind, window_size=ask.size, minimum_number_of_calls=minimum)
         return p.CircuitBreaker(name="x", config=config)
 
     def call(self, breaker: Any, fn: Any) -> Case:
