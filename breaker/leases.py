@@ -2,7 +2,8 @@
 
 Everything needs the breaker's lock, except `abandon`: a permit may be collected in any thread at any
 moment, also while that thread holds the lock, so an abandoned lease waits in a queue until the next
-caller that holds the lock looks.
+caller that holds the lock looks. The steps are in an order in which an interrupt (`KeyboardInterrupt`)
+between any two may end a lease early but never leaves one that no deadline ends.
 """
 
 from __future__ import annotations
@@ -26,17 +27,19 @@ class Leases:
 
     def grant(self, key: int, deadline: float) -> None:
         """A call began that is overdue from `deadline` on."""
-        self._open[key] = deadline
         heapq.heappush(self._by_deadline, (deadline, key))
+        self._open[key] = deadline
         if len(self._by_deadline) > 2 * len(self._open) + 16:
             now_open = self._open.copy()  # a finalizer may end a lease while this is listed
-            self._by_deadline = [(due, key) for key, due in now_open.items() if key not in self._overdue]
-            heapq.heapify(self._by_deadline)
+            by_deadline = [(due, key) for key, due in now_open.items() if key not in self._overdue]
+            heapq.heapify(by_deadline)
+            self._by_deadline = by_deadline
 
     def end(self, key: int) -> bool:
         """The call ended. False if it had ended before."""
+        held = self._open.pop(key, None) is not None
         self._overdue.discard(key)
-        return self._open.pop(key, None) is not None
+        return held
 
     def holds(self, key: int) -> bool:
         """Whether this call is in flight."""
@@ -57,10 +60,12 @@ class Leases:
         if not self.in_flight():
             return 0
         while self._by_deadline and self._by_deadline[0][0] <= now:
-            _, key = heapq.heappop(self._by_deadline)
-            if key in self._open:
+            key = self._by_deadline[0][1]
+            if key in self._open and key not in self._overdue:
                 self._overdue.add(key)
                 self.ever_overdue += 1
+            heapq.heappop(self._by_deadline)
+        self._overdue &= self._open.keys()
         return len(self._overdue)
 
     def next_deadline(self) -> float | None:

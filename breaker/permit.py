@@ -40,9 +40,9 @@ class Permit:
         slow_after: float | None = None,
         key: int | None = None,
     ) -> None:
-        self._settled, self._unclaimed = False, None
         self._breaker, self._stay = breaker, stay
         self._started, self._slow_after, self._key = started, slow_after, key
+        self._unclaimed, self._settled = None, False  # last: a permit that an interrupt left half-made is none
 
     def succeed(self, result: Any = _UNSAID) -> None:
         """The call returned. A `result`, when given, is judged by the breaker's `record_result`."""
@@ -100,7 +100,7 @@ class Permit:
         self.__exit__(kind, exc, trace)
 
     def __del__(self) -> None:
-        if not self._settled:
+        if not getattr(self, "_settled", True):
             self._settled = True
             self._stay.abandon(self._key)
             warnings.warn(

@@ -185,8 +185,9 @@ class HalfOpen(Stay):
                 return None
             if self._leases.in_flight() < places:
                 key = next_key()
+                permit = Permit(breaker, self, now, slow_after, key)
                 self._leases.grant(key, now + breaker._settings.probe_timeout)
-                return Permit(breaker, self, now, slow_after, key)
+                return permit
             wait = self.retry_after_locked(breaker)
         raise rejection(breaker, self, wait)
 

@@ -115,8 +115,9 @@ class Counting(Stay):
             if breaker._stay is not self:
                 return None
         key = next_key()
+        permit = Permit(breaker, self, now, slow_after, key)
         self.tally.started(key, now, slow_after)
-        return Permit(breaker, self, now, slow_after, key)
+        return permit
 
     def judge_locked(self, breaker: Model) -> None:
         """A bad outcome arrived: open the circuit if that reached the limit."""
