@@ -100,3 +100,8 @@ def test_every_link_within_the_page_leads_somewhere() -> None:
     }
     for target in re.findall(r"\]\(#([^)]+)\)", README):
         assert target in headings, target
+
+
+def test_the_comparison_is_what_the_script_wrote() -> None:
+    results = (ROOT / "tests/benchmarks/results.md").read_text().partition("-->\n")[2].strip()
+    assert f"<!-- results.md, as compare.py wrote it -->\n\n{results}\n\n<!-- end of results.md -->" in README
