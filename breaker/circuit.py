@@ -16,6 +16,7 @@ from breaker import trip as policies
 from breaker.backoff import OpenPeriod, RampUp
 from breaker.events import Event, StateChanged, Statistics, TripReport
 from breaker.guarded import (
+    NOT_MADE,
     PLAIN,
     ErrorTypes,
     Fallback,
@@ -120,14 +121,16 @@ class CircuitBreaker(Model):
         return result
 
     async def call_async(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Await `fn(...)`. Otherwise like `call`."""
+        """Await `fn(...)`. Otherwise like `call`. Raises `TypeError`, and counts nothing, when that is no awaitable."""
         stay = self._stay
         if stay.gated:
             return await await_gated(self, None, fn, args, kwargs)  # type: ignore[no-any-return]  # R, as above
+        pending: Any = NOT_MADE
         try:
-            result = await fn(*args, **kwargs)
+            pending = fn(*args, **kwargs)
+            result: R = await pending
         except BaseException as error:
-            if not callable(fn):
+            if not callable(fn) or not hasattr(pending, "__await__"):
                 raise TypeError(f"call_async needs an async function, got {fn!r}") from None
             calls.settle_plain_error(self, stay, error)
             raise

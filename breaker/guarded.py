@@ -25,6 +25,14 @@ PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, 
 """Types of results that are certainly not awaitable, so that most calls are spared the look."""
 
 
+class _NotMade:
+    __await__ = None
+
+
+NOT_MADE: Any = _NotMade()
+"""Stands for the awaitable that a call has not made yet."""
+
+
 def is_async(fn: Any) -> bool:
     """Whether calling `fn` makes a coroutine: async functions, and objects whose `__call__` is one."""
     if type(fn) is FunctionType and not fn.__dict__:  # the common case, thirty times faster
@@ -115,10 +123,14 @@ async def await_gated(breaker: Model, slow_after: float | None, fn: Callable[...
     """One awaited call with a permit."""
     if not callable(fn):
         raise TypeError(f"call_async needs an async function, got {fn!r}")
-    permit = calls.admit(breaker, slow_after)
+    permit, pending = calls.admit(breaker, slow_after), NOT_MADE
     try:
-        result = await fn(*args, **kwargs)
+        pending = fn(*args, **kwargs)
+        result = await pending
     except BaseException as error:
+        if not hasattr(pending, "__await__"):
+            calls.take_back(breaker, permit)
+            raise TypeError(f"call_async needs an async function, got {fn!r}") from None
         calls.settle_error(breaker, permit._stay, error, permit)
         raise
     calls.settle_result(breaker, permit._stay, result, permit)

@@ -114,7 +114,7 @@ class Open(Stay):
 
     def admit(self, breaker: Model, slow_after: float | None) -> Permit | None:
         left = self.until - breaker._settings.clock()
-        if left > 0 and breaker._health is None:
+        if not left <= 0 and breaker._health is None:  # a clock that says NaN never lets a call through
             raise rejection(breaker, self, left)
         if breaker._health is not None:
             raise rejection(breaker, self, self._wait(breaker, left))
