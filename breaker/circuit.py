@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Any, NoReturn, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
 from breaker import calls, checks, outbox, settings
 from breaker import trip as policies
@@ -297,9 +297,3 @@ class CircuitBreaker(Model):
         from breaker.diagram import draw  # only who draws pays for it
 
         return draw(self, format)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._name!r} {self.state}>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(f"a breaker is shared, not copied or pickled: {self!r}")

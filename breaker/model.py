@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from breaker import checks, outbox, process
 from breaker.backoff import RampUp
@@ -107,6 +107,12 @@ class Model:
         permit = stay.probe(self) if isinstance(stay, HalfOpen) else None
         self._after_lock()
         return permit
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._name!r} {self._stay.state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a breaker is shared, not copied or pickled: {self!r}")
 
     # -- moving -----------------------------------------------------------------------------------------
 

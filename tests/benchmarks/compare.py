@@ -190,7 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=60, help="interleaved rounds (60); 5 are enough for a look")
     parser.add_argument("--table", type=Path, default=here / "results.md", help="where the table goes")
-    parser.add_argument("--picture", type=Path, default=here.parents[1] / "diagrams" / "benchmarks.svg")
+    parser.add_argument("--picture", type=Path, default=here / "results.svg")
     arguments = parser.parse_args()
     libraries = [library() for library in LIBRARIES]
     table = measure_calls(libraries, arguments.rounds)
