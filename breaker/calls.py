@@ -33,9 +33,9 @@ def admit_after_move(breaker: Model, slow_after: float | None) -> Permit:
 
 def take_back(breaker: Model, permit: Permit) -> None:
     """The call was not made after all: as if the permit had never been given."""
-    permit._settled = True
     with breaker._lock:
         permit._stay.release_locked(permit._key)
+    permit._settled = True  # last: until then an interrupted one comes back when it is collected
 
 
 def rejection(breaker: Model, stay: Stay, wait: float | None) -> CircuitOpenError:
@@ -46,7 +46,9 @@ def rejection(breaker: Model, stay: Stay, wait: float | None) -> CircuitOpenErro
     error = CircuitOpenError(breaker._name, stay.state, wait, ledger.last_trip)
     if breaker._outbox is not None:
         breaker._tell_call(CallRejected, stay, None, error)
-        breaker._outbox.deliver()
+        breaker._after_lock()
+    elif breaker._health is not None:
+        breaker._health.look_after(breaker)
     return error
 
 

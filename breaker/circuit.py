@@ -26,6 +26,7 @@ from breaker.guarded import (
     call_gated,
     guard,
     is_async,
+    is_awaitable,
     protector,
 )
 from breaker.health import HealthCheck
@@ -111,7 +112,7 @@ class CircuitBreaker(Model):
                 raise TypeError(f"call needs a function, got {fn!r}") from None
             calls.settle_plain_error(self, stay, error)
             raise
-        if type(result) not in PLAIN and hasattr(result, "__await__"):
+        if type(result) not in PLAIN and is_awaitable(result):
             return await_guarded(self, None, result)  # type: ignore[return-value]  # R is an awaitable here
         tick = stay.tick
         if tick is None:
@@ -130,7 +131,7 @@ class CircuitBreaker(Model):
             pending = fn(*args, **kwargs)
             result: R = await pending
         except BaseException as error:
-            if not callable(fn) or not hasattr(pending, "__await__"):
+            if not callable(fn) or not is_awaitable(pending):
                 raise TypeError(f"call_async needs an async function, got {fn!r}") from None
             calls.settle_plain_error(self, stay, error)
             raise

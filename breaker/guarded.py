@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from types import FunctionType
+from types import FunctionType, GeneratorType
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from breaker import calls, checks
@@ -33,23 +33,35 @@ NOT_MADE: Any = _NotMade()
 """Stands for the awaitable that a call has not made yet."""
 
 
+_MAKES_COROUTINES = inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE  # the second: `types.coroutine`
+
+
+def is_awaitable(thing: Any) -> bool:
+    """Whether `await` takes it. Asks the type, as `await` does: a proxy answers for any attribute."""
+    if type(thing) is GeneratorType:
+        return bool(thing.gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE)
+    return hasattr(type(thing), "__await__")
+
+
 def is_async(fn: Any) -> bool:
     """Whether calling `fn` makes a coroutine: async functions, and objects whose `__call__` is one."""
-    if type(fn) is FunctionType and not fn.__dict__:  # the common case, thirty times faster
-        return bool(fn.__code__.co_flags & inspect.CO_COROUTINE)
+    if type(fn) is FunctionType and (not fn.__dict__ or fn.__code__.co_flags & _MAKES_COROUTINES):
+        return bool(fn.__code__.co_flags & _MAKES_COROUTINES)  # the common case, thirty times faster
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
 
 def guard(breaker: Model, fn: Callable[..., Any], slow_after: float | None = None) -> Callable[..., Any]:
     """`fn`, guarded by `breaker`; with a `slow_after`, calls made here are slow from that many seconds on."""
-    if not callable(fn):
+    if isinstance(fn, staticmethod | classmethod):
+        raise TypeError(f"put the breaker below @{type(fn).__name__}, next to the function, got {fn!r}")
+    if not callable(fn) or isinstance(fn, type):
         raise TypeError(f"a breaker guards functions, got {fn!r}")
     if inspect.isasyncgenfunction(fn):
         wrapper = _async_generator(breaker, fn, slow_after)
-    elif inspect.isgeneratorfunction(fn):
-        wrapper = _generator(breaker, fn, slow_after)
     elif is_async(fn):
         wrapper = _coroutine(breaker, fn, slow_after)
+    elif inspect.isgeneratorfunction(fn):
+        wrapper = _generator(breaker, fn, slow_after)
     else:
         wrapper = _function(breaker, fn, slow_after)
     return functools.wraps(fn)(wrapper)
@@ -65,7 +77,7 @@ def _function(breaker: Model, fn: Callable[..., Any], slow_after: float | None) 
         except BaseException as error:
             calls.settle_plain_error(breaker, stay, error)
             raise
-        if type(result) not in PLAIN and hasattr(result, "__await__"):
+        if type(result) not in PLAIN and is_awaitable(result):
             return await_guarded(breaker, slow_after, result)
         tick = stay.tick
         if tick is None:
@@ -107,7 +119,7 @@ def call_gated(breaker: Model, slow_after: float | None, fn: Callable[..., Any],
     except BaseException as error:
         calls.settle_error(breaker, permit._stay, error, permit)
         raise
-    if type(result) not in PLAIN and hasattr(result, "__await__"):
+    if type(result) not in PLAIN and is_awaitable(result):
         calls.take_back(breaker, permit)
         return await_guarded(breaker, slow_after, result)
     calls.settle_result(breaker, permit._stay, result, permit)
@@ -128,7 +140,7 @@ async def await_gated(breaker: Model, slow_after: float | None, fn: Callable[...
         pending = fn(*args, **kwargs)
         result = await pending
     except BaseException as error:
-        if not hasattr(pending, "__await__"):
+        if not is_awaitable(pending):
             calls.take_back(breaker, permit)
             raise TypeError(f"call_async needs an async function, got {fn!r}") from None
         calls.settle_error(breaker, permit._stay, error, permit)
@@ -238,7 +250,7 @@ def _with_fallback(
             return await awaitable
         except answered as error:
             answer = fallback(error, *args, **kwargs)
-            return await answer if hasattr(answer, "__await__") else answer
+            return await answer if is_awaitable(answer) else answer
 
     @functools.wraps(guarded)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -246,7 +258,7 @@ def _with_fallback(
             result = guarded(*args, **kwargs)
         except answered as error:
             return fallback(error, *args, **kwargs)
-        return later(result, args, kwargs) if hasattr(result, "__await__") else result
+        return later(result, args, kwargs) if is_awaitable(result) else result
 
     @functools.wraps(guarded)
     async def call_async(*args: Any, **kwargs: Any) -> Any:

@@ -2,11 +2,13 @@
 
 A daemon thread pings only while the circuit is OPEN past its recovery timeout, or HALF_OPEN, and ends as
 soon as it is neither, or the breaker is dropped or told to `close()`. It goes through the breaker's own
-two verbs, so a ping is a probe like any other; nothing it raises reaches the terminal.
+two verbs, so a ping is a probe like any other; nothing it raises reaches the terminal. A ping that hangs
+is given up with its probe's lease, and another thread pings; at most eight are left hanging.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
 from collections.abc import Callable
@@ -18,12 +20,16 @@ from breaker.table import State
 
 if TYPE_CHECKING:
     from breaker.model import Model
+    from breaker.stay import Stay
+
+_MOST_HUNG = 8
+logger = logging.getLogger("breaker")
 
 
 class HealthCheck:
     """A ping and how often to try it. Raises `TypeError` or `ValueError` for one that cannot work."""
 
-    __slots__ = ("_closed", "_lock", "_ping", "_thread", "interval")
+    __slots__ = ("_closed", "_hung", "_lock", "_ping", "_pinged", "_thread", "interval")
 
     def __init__(self, ping: Callable[[], Any], interval: float) -> None:
         if not callable(ping):
@@ -33,6 +39,8 @@ class HealthCheck:
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._pinged: Stay | None = None  # the stay whose probe the ping under way is
+        self._hung: list[threading.Thread] = []
 
     def close(self) -> None:
         """Ping no more."""
@@ -43,22 +51,41 @@ class HealthCheck:
         if self._closed.is_set() or not _is_due(breaker):
             return
         with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(
-                    target=_run, args=(self, weakref.ref(breaker)), name=f"health of {breaker.name}", daemon=True
-                )
-                self._thread.start()
+            if self._has_thread_locked(breaker):
+                return
+            thread = threading.Thread(
+                target=_run, args=(self, weakref.ref(breaker)), name=f"health of {breaker.name}", daemon=True
+            )
+            try:
+                thread.start()
+            except RuntimeError:
+                return  # no thread is to be had now; the next rejected call tries again
+            self._thread, self._pinged = thread, None
+
+    def _has_thread_locked(self, breaker: Model) -> bool:
+        """Whether somebody pings, or nobody may. A ping whose probe was given up is replaced: it may hang for ever."""
+        self._hung = [thread for thread in self._hung if thread.is_alive()]
+        if self._thread is None or not self._thread.is_alive():
+            return False
+        if self._pinged is None or self._pinged is breaker._stay:
+            return True
+        if len(self._hung) == _MOST_HUNG:
+            return True
+        self._hung.append(self._thread)
+        return False
 
     def reset_after_fork(self) -> None:
         """In a child process the thread is gone, and its locks may be held for ever."""
         closed, self._closed = self._closed.is_set(), threading.Event()
         if closed:
             self._closed.set()
-        self._lock, self._thread = threading.Lock(), None
+        self._lock, self._thread, self._pinged, self._hung = threading.Lock(), None, None, []
 
     def _is_over(self, breaker: Model | None) -> bool:
         """Whether the thread may end; if so, it counts as gone from now on."""
         with self._lock:
+            if self._thread is not threading.current_thread():
+                return True  # it hung, and another took its place
             over = breaker is None or self._closed.is_set() or not _is_due(breaker)
             if over:
                 self._thread = None
@@ -69,9 +96,10 @@ class HealthCheck:
         permit = breaker._probe()
         if permit is None:
             return
+        self._pinged = permit._stay
         try:
             answer = self._ping()
-            if hasattr(answer, "__await__"):
+            if hasattr(type(answer), "__await__"):
                 import asyncio  # in the thread that needs it: the core runs without
 
                 answer = asyncio.run(_awaited(answer))
@@ -79,6 +107,9 @@ class HealthCheck:
             calls.settle(breaker, permit._stay, FAILED, error, permit)
         else:
             calls.settle(breaker, permit._stay, FAILED if answer is False else SUCCEEDED, None, permit)
+        finally:
+            if self._thread is threading.current_thread():
+                self._pinged = None
 
 
 def _is_due(breaker: Model) -> bool:
@@ -91,9 +122,12 @@ async def _awaited(answer: Any) -> Any:
 
 def _run(check: HealthCheck, breaker: weakref.ref[Model]) -> None:
     while True:
-        check._closed.wait(check.interval)
+        check._closed.wait(min(check.interval, threading.TIMEOUT_MAX))
         alive = breaker()
         if check._is_over(alive) or alive is None:
             return
-        check._try(alive)
+        try:
+            check._try(alive)
+        except BaseException as error:  # of the user's clock, policy or listener: the pinging must go on
+            logger.error("the health check of breaker %r failed: %r", alive.name, error)
         del alive  # or this thread would keep the breaker while it waits

@@ -56,6 +56,10 @@ class Ledger:
                 self.successes += ticks.read_locked() - ticks.failed
                 self.failures += ticks.failed
 
+    def counters(self) -> list[AnyTicks]:
+        """All that count here."""
+        return [self.rejections, *self._ended]
+
     def totals(self, present: AnyTicks | None) -> tuple[int, int]:
         """Successes and failures of all stays, the present one's included."""
         successes, failures = self.successes, self.failures

@@ -19,8 +19,10 @@ from breaker.table import RAMP_TABLE, TABLE, State
 class StateNode(transitions.State):
     """A state of the machine. Entering it begins a new stay and does nothing else."""
 
-    def enter(self, event_data: transitions.EventData) -> None:
-        breaker: Any = event_data.model
+    def enter(self, event_data: Any) -> None:
+        breaker = event_data.model
+        if breaker._stay.state != event_data.transition.source:
+            return  # a signal handler or a finalizer came in between, and moved first
         breaker._begin_stay_locked(STAYS[State(self.name)], event_data.event.name)
 
     def exit(self, event_data: transitions.EventData) -> None:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn, cast
+from contextlib import nullcontext
+from typing import Any, NoReturn
+
+from transitions import MachineError
 
 from breaker import checks, outbox, process
 from breaker.backoff import RampUp
@@ -93,6 +96,8 @@ class Model:
 
     def _after_lock(self) -> None:
         """What the lock's holder left to do: events to deliver, a health check to start."""
+        if self._lock._is_owned():  # type: ignore[attr-defined]  # a finalizer's frame: the one below it will do this
+            return
         if self._outbox is not None:
             self._outbox.deliver()
         if self._health is not None:
@@ -118,14 +123,19 @@ class Model:
 
     def _fire_locked(self, stay: Stay, trigger: str) -> None:
         """Ask the machine for a move, unless `stay` is over: then the world has moved on."""
-        if self._stay is stay:
+        if self._stay is not stay:
+            return
+        try:
             machine(ramping=self._settings.ramp is not None).fire(trigger, self)
+        except MachineError:
+            if self._stay is stay:  # else a signal handler or a finalizer came in between, and moved first
+                raise
 
     def _begin_stay_locked(self, stay_class: type[Stay], trigger: str) -> None:
         """Called by the machine alone, on entering a state."""
         old, ledger = self._stay, self._ledger_locked()
         new = stay_class(self)  # runs the user's clock, policy and period: may raise, nothing moved yet
-        report = self._report_locked(old, new.until - self._settings.clock()) if isinstance(new, Open) else None
+        report = self._report_locked(old, new.period) if isinstance(new, Open) else None
         change = StateChanged(self._name, new.since, old.state, new.state, trigger, report)
         if self._stay is not old:
             return  # a signal handler or a finalizer came in between, and moved first
@@ -153,13 +163,15 @@ class Model:
 
     def _report_locked(self, stay: Stay, open_for: float) -> TripReport:
         """Why `stay` opens the circuit."""
+        with nullcontext() if stay.ticks is None else stay.ticks.held_locked():
+            why = stay.why_locked(self)
         return TripReport(
             breaker_name=self._name,
             at=time.time(),
             since=stay.since,
             last_exception=self._ledger_locked().last_text,
             open_for=open_for,
-            **stay.why_locked(self),
+            **why,
         )
 
     def _open_period_locked(self, now: float) -> float:
@@ -175,7 +187,11 @@ class Model:
         return period if maximum is None else min(period, maximum)
 
     def _statistics_locked(self) -> Statistics:
-        stay, ledger = self._stay, self._ledger or Ledger()
+        ticks = self._stay.ticks
+        with nullcontext() if ticks is None else ticks.held_locked():
+            return self._statistics_held(self._stay, self._ledger or Ledger())
+
+    def _statistics_held(self, stay: Stay, ledger: Ledger) -> Statistics:
         tally, (successes, failures) = stay.tally, ledger.totals(stay.ticks)
         return Statistics(
             breaker_name=self._name,
@@ -201,19 +217,19 @@ class Model:
 
     def recovery_timeout_elapsed(self) -> bool:
         """Whether OPEN has lasted long enough. The boundary instant counts as elapsed."""
-        return cast(Open, self._stay).elapsed(self)
+        return isinstance(self._stay, Open) and self._stay.elapsed(self)
 
     def enough_probes_succeeded(self) -> bool:
         """Whether `success_threshold` probes of this half-open stay have succeeded."""
-        return cast(HalfOpen, self._stay).successes >= self._settings.success_threshold
+        return isinstance(self._stay, HalfOpen) and self._stay.successes >= self._settings.success_threshold
 
     def probe_lease_ran_out(self) -> bool:
         """Whether a probe has been in flight for `probe_timeout` or longer."""
-        return cast(HalfOpen, self._stay).expired(self)
+        return isinstance(self._stay, HalfOpen) and self._stay.expired(self)
 
     def ramp_elapsed(self) -> bool:
         """Whether the ramp is over. The boundary instant counts as over."""
-        return cast(Ramping, self._stay).left(self) == 0.0
+        return isinstance(self._stay, Ramping) and self._stay.left(self) == 0.0
 
     # -- the process ------------------------------------------------------------------------------------
 
@@ -235,6 +251,10 @@ class Model:
         """Threads of the parent are gone: nobody is delivering, nobody is checking health."""
         if self._outbox is not None:
             self._outbox.reset_after_fork()
+        ledger = self._ledger
+        for ticks in (self._stay.ticks, *(ledger.counters() if ledger is not None else ())):
+            if ticks is not None:
+                ticks.renew_lock()
         if self._health is not None:
             self._health.reset_after_fork()
             self._health.look_after(self)

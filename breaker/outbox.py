@@ -81,7 +81,7 @@ class Outbox:
     def __init__(self) -> None:
         self.subscriptions: tuple[Subscription, ...] = ()
         self._queue: deque[tuple[Any, Context]] = deque()
-        self._busy = threading.Lock()
+        self._busy = threading.RLock()
 
     @classmethod
     def of(cls, listeners: Iterable[Any]) -> Outbox | None:
@@ -104,13 +104,17 @@ class Outbox:
     def deliver(self) -> None:
         """Hand over what is queued, unless somebody is at it: then that thread, or frame, goes on with it."""
         busy = self._busy  # a listener may fork, and the child gets another lock
-        # Asked again after the release: an event put in between would find nobody.
-        while self._queue and busy.acquire(blocking=False):
-            try:
+        if busy._is_owned():  # type: ignore[attr-defined]  # a listener called the breaker: its frame goes on with it
+            return
+        try:  # around the acquire, too: an interrupt right after it must find the way to the release
+            # Asked again after the release: an event put in between would find nobody.
+            while self._queue and busy.acquire(blocking=False):
                 while self._queue:
                     event, context = self._queue.popleft()
                     context.run(self._hand_over, event)
-            finally:
+                busy.release()
+        finally:
+            if busy._is_owned():  # type: ignore[attr-defined]  # as above
                 busy.release()
 
     def _hand_over(self, event: Any) -> None:
@@ -119,14 +123,14 @@ class Outbox:
                 continue
             try:
                 answer = callback(event)
-                if hasattr(answer, "__await__"):
+                if hasattr(type(answer), "__await__"):
                     _run_in_loop(answer)
             except Exception:
                 logger.exception("a listener of breaker %r failed on %r", event.breaker_name, event)
 
     def reset_after_fork(self) -> None:
         """In a child process: nobody else is delivering any more, and what was under way is the parent's."""
-        self._busy = threading.Lock()
+        self._busy = threading.RLock()
         self._queue.clear()
 
 

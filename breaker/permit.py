@@ -56,8 +56,11 @@ class Permit:
         """The call failed. An `exc`, when given, is judged like one that the call raised: it may be neutral.
 
         With a `retry_after`, the seconds that the dependency asked for or 0.0, the failure is certain: no
-        classifier is asked. Raises `ValueError` for seconds that cannot be.
+        classifier is asked. Raises `TypeError` for an `exc` that is no exception, and `ValueError` for
+        seconds that cannot be; the permit is then still to be settled.
         """
+        if exc is not None and not isinstance(exc, BaseException):
+            raise TypeError(f"fail takes an exception or None, got {exc!r}")
         if retry_after is not None:
             checks.seconds("retry_after", retry_after)
         if not self._claim():

@@ -40,15 +40,20 @@ Numbers = tuple[int | None, Any, int, int, float | None, State]
 """failure_threshold, recovery_timeout, success_threshold, half_open_max_calls, probe_timeout, initial_state."""
 Classify = tuple[ExceptionSpec, ExceptionSpec, Callable[[Any], object] | None, Callable[[Any], Any] | None]
 """record_exceptions, ignore_exceptions, record_result, retry_after."""
-_NO_OBJECTS = (None, (Exception, (), None, None), None, time.monotonic)
 
 
 def told(numbers: Numbers, trip: Any, classify: Classify, ramp: RampUp | None, clock: Callable[[], float]) -> Settings:
     """The constructor's arguments, checked. Raises `ValueError` or `TypeError` for what cannot work."""
     plain = all(type(number) in (int, float, NoneType, State) for number in numbers)
-    if plain and (trip, classify, ramp, clock) == _NO_OBJECTS:
+    if plain and trip is None and ramp is None and clock is time.monotonic and _is_default(classify):
         return _of_numbers(*numbers)
     return _of_objects(numbers, trip, classify, ramp, clock)
+
+
+def _is_default(classify: Classify) -> bool:
+    # By identity: objects of the user's may have an `==` of their own.
+    record, ignore, result, after = classify
+    return record is Exception and type(ignore) is tuple and not ignore and result is None and after is None
 
 
 @lru_cache(maxsize=128, typed=True)  # typed: True and 1.0 must not pass for 1
@@ -78,7 +83,7 @@ def _of_objects(
         raise TypeError("give failure_threshold or trip, not both: failure_threshold=5 is ConsecutiveFailures(5)")
     if trip is None:
         trip = _in_a_row(threshold)
-    classifier = DEFAULT if classify == (Exception, (), None, None) else Classifier(*classify)
+    classifier = DEFAULT if _is_default(classify) else Classifier(*classify)
     others = recovery_timeout, success_threshold, half_open_max_calls, probe_timeout, initial_state
     return _checked(policies.checked(trip), *others, classifier, ramp, clock)
 

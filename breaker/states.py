@@ -99,14 +99,15 @@ class Ramping(Counting):
 class Open(Stay):
     """Every call is rejected at once, until the open period is over."""
 
-    __slots__ = ("_failures", "until")
+    __slots__ = ("_failures", "period", "until")
     state = State.OPEN
 
     def __init__(self, breaker: Model) -> None:
         super().__init__(breaker)
         self._failures = breaker._stay.failure_count_locked()
         now = breaker._settings.clock()
-        self.until = now + breaker._open_period_locked(now)
+        self.period = breaker._open_period_locked(now)
+        self.until = now + self.period
 
     def elapsed(self, breaker: Model) -> bool:
         """Whether the open period is over. The boundary instant counts as over."""
@@ -114,10 +115,8 @@ class Open(Stay):
 
     def admit(self, breaker: Model, slow_after: float | None) -> Permit | None:
         left = self.until - breaker._settings.clock()
-        if not left <= 0 and breaker._health is None:  # a clock that says NaN never lets a call through
-            raise rejection(breaker, self, left)
-        if breaker._health is not None:
-            raise rejection(breaker, self, self._wait(breaker, left))
+        if not left <= 0 or breaker._health is not None:  # a clock that says NaN never lets a call through
+            raise rejection(breaker, self, left if breaker._health is None else self._wait(breaker, left))
         with breaker._lock:
             breaker._fire_locked(self, TIMEOUT_ELAPSED)
         return None
@@ -138,30 +137,33 @@ class Open(Stay):
 class HalfOpen(Stay):
     """A few probes at a time go through; they decide."""
 
-    __slots__ = ("_failed", "_kind", "_leases", "successes", "tally")
+    __slots__ = ("_failed", "_kind", "_leases", "_slow", "successes", "tally")
     state = State.HALF_OPEN
 
     def __init__(self, breaker: Model) -> None:
         super().__init__(breaker)
         self._leases, self._failed, self.successes = Leases(), 0, 0
-        self._kind: str | None = None
+        self._kind: str | None = None  # of the exception that failed a probe
+        self._slow = False
         # Fresh, and only asked whether a duration is slow: a slow probe is a failed probe.
         self.tally = breaker._settings.trip.begin(Ticks(), breaker._settings.clock, breaker._lock)
 
     def why_locked(self, breaker: Model) -> dict[str, Any]:
-        reason = "a probe failed" if self._kind else "a probe was slow"
-        if self.expired(breaker):
-            reason = f"a probe had no answer within {breaker._settings.probe_timeout:g} s"
+        reason = "a probe failed" if self._kind else "a probe was slow" if self._slow else self._unanswered(breaker)
         return {
             "policy": "probe",
             "reason": reason,
             "calls": self.successes + self._failed,
             "failures": self._failed,
             "failure_rate": None,
-            "slow_calls": 0,
+            "slow_calls": int(self._slow),
             "slow_call_rate": None,
             "exceptions": {self._kind: 1} if self._kind else {},
         }
+
+    @staticmethod
+    def _unanswered(breaker: Model) -> str:
+        return f"a probe had no answer within {breaker._settings.probe_timeout:g} s"
 
     def admit(self, breaker: Model, slow_after: float | None) -> Permit | None:
         return self._admit(breaker, slow_after, breaker._settings.half_open_max_calls if breaker._health is None else 0)
@@ -197,6 +199,7 @@ class HalfOpen(Stay):
 
     def succeed_locked(self, breaker: Model, key: int | None, duration: float | None, slow: bool) -> None:
         breaker._ledger_locked().successes += 1
+        self._slow = slow
         if slow:
             self._end_probe_locked(breaker, key, failed=True)
         elif self._end_probe_locked(breaker, key, failed=False):
@@ -209,7 +212,10 @@ class HalfOpen(Stay):
         self._end_probe_locked(breaker, key, failed=True)
 
     def _end_probe_locked(self, breaker: Model, key: int | None, *, failed: bool) -> bool:
-        """Take the probe back; open the circuit if it failed, or it or another came too late. Whether none did."""
+        """Take the probe back, and open the circuit if it failed, or it or another came too late.
+
+        True for a probe that counts as a success.
+        """
         assert key is not None
         if not self._leases.holds(key):
             return False

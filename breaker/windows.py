@@ -13,8 +13,8 @@ import itertools
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,6 +29,7 @@ class _Reading:
 
     __slots__ = ()
     _reads: int
+    _held: int | None
     failed: int
     """How many of the counted calls failed; kept here by whoever counts one."""
 
@@ -38,29 +39,49 @@ class _Reading:
         return number - self._reads
 
     def read_locked(self) -> int:
-        """How many calls were counted."""
+        """How many calls were counted; the same number throughout a `held` block."""
+        if self._held is not None:
+            return self._held
         counted = self.take_locked()
         self._reads += 1  # type: ignore[misc]  # both subclasses have the slot
         return counted
+
+    def renew_lock(self) -> None:
+        """In a child process: no lock may be inherited held."""
+
+    @contextmanager
+    def held_locked(self) -> Iterator[None]:
+        """One moment for all readings within, while calls go on being counted."""
+        held = self.read_locked()
+        self._held = held  # type: ignore[misc]  # as above
+        try:
+            yield
+        finally:
+            self._held = None  # type: ignore[misc]  # as above
 
 
 class _AtomicTicks(_Reading, itertools.count):  # type: ignore[type-arg]  # counts in int
     """One C call that runs no Python code: under the GIL no other thread can interrupt it."""
 
-    __slots__ = ("_reads", "failed")
+    __slots__ = ("_held", "_reads", "failed")
 
     def __init__(self) -> None:
         self._reads = self.failed = 0
+        self._held = None
 
 
 class LockedTicks(_Reading):
     """The same for builds without the GIL."""
 
-    __slots__ = ("_lock", "_number", "_reads", "failed")
+    __slots__ = ("_held", "_lock", "_number", "_reads", "failed")
 
     def __init__(self) -> None:
         self._lock, self._number = threading.Lock(), -1
         self._reads = self.failed = 0
+        self._held = None
+
+    def renew_lock(self) -> None:
+        self._lock = threading.Lock()
 
     def __next__(self) -> int:
         with self._lock:

@@ -286,3 +286,55 @@ def test_pinging_goes_on_in_a_forked_child(make: Make, clock: ManualClock, hung:
     hold.set()
     watched.breaker.close()
     assert status == 0
+
+
+def test_a_ping_that_hangs_is_given_up_with_its_lease_and_another_thread_pings(make: Make, clock: ManualClock) -> None:
+    hung, go_on = threading.Event(), threading.Event()
+    good = Ping()
+
+    def ping() -> Any:
+        if not hung.is_set():
+            hung.set()
+            go_on.wait(DEADLINE)
+            return None
+        return good()
+
+    watched = opened(make, ping, probe_timeout=5.0)
+    clock.advance(RECOVERY)
+    assert hung.wait(DEADLINE)
+    clock.advance(5.0)
+    rejection(watched.breaker)  # a caller finds that the lease ran out
+    clock.advance(RECOVERY)
+    watched.wait_for(lambda breaker: breaker.state is State.CLOSED)
+    assert good.count == 1
+    go_on.set()
+
+
+def test_a_clock_that_raises_once_does_not_end_the_pinging(make: Make, clock: ManualClock) -> None:
+    raised = threading.Event()
+
+    def shaky() -> float:
+        if threading.current_thread().name == "health of payments" and not raised.is_set():
+            raised.set()
+            raise LookupError("the clock's own")
+        return clock()
+
+    watched = opened(make, Ping(), clock=shaky)
+    assert raised.wait(DEADLINE)
+    clock.advance(RECOVERY)
+    watched.wait_for(lambda breaker: breaker.state is State.CLOSED)
+
+
+def test_when_no_thread_is_to_be_had_the_caller_is_not_troubled_and_a_later_rejection_tries_again(
+    make: Make, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_thread)
+        watched = opened(make, Ping())
+    assert watchers() == []
+    rejection(watched.breaker)
+    clock.advance(RECOVERY)
+    watched.wait_for(lambda breaker: breaker.state is State.CLOSED)

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import re
+import sys
+import threading
+import types
+from types import FrameType
+from typing import Any
 
 import pytest
 
-from breaker import CircuitBreaker, CircuitOpenError, State
+from breaker import CircuitBreaker, CircuitOpenError, CountWindow, FailureRate, State, StateChanged
 
 
 @pytest.mark.parametrize("state", [State.CLOSED, State.HALF_OPEN, State.METRICS_ONLY])
@@ -37,3 +44,139 @@ def test_a_clock_that_says_nan_rejects_while_open_and_does_not_spin() -> None:
         breaker.call(int)
     now[0] = 30.0
     assert breaker.call(int) == 0
+
+
+class AnswersEverything:
+    """A proxy, as of JSON or of remote calls, that has any attribute you ask it for."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self
+
+
+@pytest.mark.parametrize("state", [State.CLOSED, State.HALF_OPEN])
+def test_a_result_that_only_seems_awaitable_is_returned_as_it_is(state: State) -> None:
+    breaker, proxy = CircuitBreaker("x", initial_state=state), AnswersEverything()
+    assert breaker.call(lambda: proxy) is proxy
+    assert breaker.protect(fallback=print)(lambda: proxy)() is proxy
+    assert breaker(lambda: proxy)() is proxy
+    assert breaker.state is State.CLOSED
+
+
+@pytest.mark.parametrize("state", [State.CLOSED, State.HALF_OPEN])
+def test_coroutines_of_the_old_kind_are_awaited_and_counted(state: State) -> None:
+    @types.coroutine
+    def old(error: Exception | None = None) -> Any:
+        if error is not None:
+            raise error
+        yield from asyncio.sleep(0).__await__()
+        return "done"
+
+    breaker = CircuitBreaker("x", failure_threshold=1, initial_state=state)
+    for drive in (breaker.call_async, breaker.call):
+        assert asyncio.run(as_coroutine(drive(old))) == "done"
+    assert asyncio.run(as_coroutine(breaker(old)())) == "done"
+    with pytest.raises(ConnectionError):
+        asyncio.run(as_coroutine(breaker.call_async(old, ConnectionError())))
+    assert breaker.state is State.OPEN
+
+
+async def as_coroutine(awaitable: Any) -> Any:
+    return await awaitable
+
+
+@pytest.mark.parametrize("wrong", ["timeout", TimeoutError, 5])
+def test_failing_a_permit_with_what_is_no_exception_is_a_type_error_and_settles_nothing(wrong: Any) -> None:
+    breaker = CircuitBreaker("x", failure_threshold=1)
+    permit = breaker.acquire()
+    with pytest.raises(TypeError, match=re.escape(repr(wrong))):
+        permit.fail(wrong)
+    permit.fail()
+    assert breaker.state is State.OPEN
+
+
+def test_objects_with_an_equality_of_their_own_are_settings_like_any_other() -> None:
+    class EqualToAll:
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        def __hash__(self) -> int:
+            return 1
+
+        def __call__(self, result: object) -> bool:
+            return True
+
+    breaker = CircuitBreaker("x", failure_threshold=1, record_result=EqualToAll())
+    breaker.call(int)
+    assert breaker.state is State.OPEN
+
+
+@pytest.mark.parametrize("method", [staticmethod, classmethod])
+def test_the_breaker_goes_below_staticmethod_and_classmethod(method: Any) -> None:
+    with pytest.raises(TypeError, match=f"put the breaker below @{method.__name__}"):
+        CircuitBreaker("x")(method(print))
+
+
+def test_a_signal_handler_that_moves_the_circuit_amid_a_move_does_not_break_the_call() -> None:
+    """At each bytecode of the call that trips, a handler resets the circuit. The caller gets its own error."""
+    for place in itertools.count():
+        breaker, left = CircuitBreaker("x", failure_threshold=1), place
+
+        def trace(frame: FrameType, event: str, arg: Any, breaker: CircuitBreaker = breaker) -> Any:
+            nonlocal left
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                left -= 1
+                if left == -1:
+                    sys.settrace(None)
+                    breaker.reset()
+            return trace
+
+        before = sys.gettrace()
+        try:
+            sys.settrace(trace)
+            breaker.call(int, "x")
+        except ValueError:
+            pass
+        finally:
+            sys.settrace(before)
+        assert breaker.state in (State.CLOSED, State.OPEN), place
+        if left >= 0:
+            return
+
+
+def test_an_interrupt_while_delivering_does_not_silence_the_outbox() -> None:
+    heard: list[object] = []
+    breaker = CircuitBreaker("x", listeners=[heard.append])
+
+    def interrupt(event: object) -> None:
+        raise KeyboardInterrupt
+
+    unsubscribe = breaker.subscribe(interrupt, StateChanged)
+    with pytest.raises(KeyboardInterrupt):
+        breaker.disable()
+    unsubscribe()
+    breaker.reset()
+    assert [event.new for event in heard if isinstance(event, StateChanged)] == [State.DISABLED, State.CLOSED]
+
+
+def test_statistics_are_of_one_moment_while_calls_go_on() -> None:
+    breaker = CircuitBreaker("x", trip=FailureRate(1.0, CountWindow(10**9), 10**9))
+    stop = threading.Event()
+
+    def hammer() -> None:
+        while not stop.is_set():
+            breaker.call(int)
+
+    threads = [threading.Thread(target=hammer) for _ in range(3)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        torn = [now for now in (breaker.statistics() for _ in range(3000)) if now.window_calls != now.calls]
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(10)
+        sys.setswitchinterval(before)
+    assert torn == []

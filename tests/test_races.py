@@ -41,6 +41,9 @@ class WatchedLock:
         self.depth -= 1
         self._real.__exit__(*exc_info)
 
+    def _is_owned(self) -> bool:
+        return self.depth > 0
+
 
 class NoLock:
     """What is left when the lock is taken out."""
@@ -50,6 +53,9 @@ class NoLock:
     def __init__(self, real: Any) -> None: ...
     def __enter__(self) -> None: ...
     def __exit__(self, *exc_info: Any) -> None: ...
+
+    def _is_owned(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True)

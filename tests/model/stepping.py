@@ -75,6 +75,9 @@ class SteppingLock:
     def __exit__(self, *exc_info: object) -> None:
         self._depth -= 1
 
+    def _is_owned(self) -> bool:
+        return self._depth > 0
+
     def acquire(self) -> None:
         """For a fork, which takes the locks of all breakers that are alive."""
         self._depth += 1
