@@ -51,7 +51,7 @@ class Backoff:
 
         longest = sys.float_info.max if self.maximum is None else self.maximum
         try:
-            seconds = self.initial * self.factor**reopenings
+            seconds = float(self.initial) * float(self.factor) ** reopenings
         except OverflowError:
             seconds = longest
         spread = random.uniform(1 - self.jitter, 1 + self.jitter)

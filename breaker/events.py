@@ -1,7 +1,7 @@
 """Frozen facts: what happened to a circuit, why it opened, how it stands.
 
 Events are written under the breaker's lock and delivered after it by `breaker.outbox`. All times named
-`at`, `since` or `until` are Unix time in seconds; durations are seconds. Facts keep names and texts of
+`at` or `since` are Unix time in seconds; durations are seconds. Facts keep names and texts of
 exceptions, except that a call event carries its exception for as long as the event itself lives.
 """
 
@@ -48,7 +48,8 @@ class TripReport:
     def __str__(self) -> str:
         now = time.time()
         opened, left = max(now - self.at, 0.0), max(self.at + self.open_for - now, 0.0)
-        return f"{self.breaker_name} opened {opened:.1f} s ago: {self.summary}; next try in {left:.1f} s"
+        name = " ".join(self.breaker_name.split())
+        return f"{name} opened {opened:.1f} s ago: {self.summary}; next try in {left:.1f} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class CallSucceeded(CallEvent):
 
 
 class CallFailed(CallEvent):
-    """A call failed: it raised `exception`, or (None) its result was a failure or its lease ran out."""
+    """A call failed: it raised `exception`, or (None) its result was a failure. An expired lease is no such event."""
 
     __slots__ = ()
 

@@ -232,16 +232,26 @@ def protector(
 
     def decorate(fn: Callable[..., Any]) -> Callable[..., Any]:
         guarded = guard(breaker, fn, slow_after)
-        return guarded if fallback is None else _with_fallback(guarded, fallback, kinds)
+        return guarded if fallback is None else _with_fallback(breaker, guarded, fallback, kinds)
 
     return decorate
 
 
 def _with_fallback(
-    guarded: Callable[..., Any], fallback: Callable[..., Any], fallback_on: tuple[type[BaseException], ...]
+    breaker: Model,
+    guarded: Callable[..., Any],
+    fallback: Callable[..., Any],
+    fallback_on: tuple[type[BaseException], ...],
 ) -> Callable[..., Any]:
     """`guarded`, with `fallback(error, *args, **kwargs)` answering rejections and errors in `fallback_on`."""
     answered: tuple[type[BaseException], ...] = (CircuitOpenError, *fallback_on)
+
+    def answer_to(error: BaseException, args: Any, kwargs: Any) -> Any:
+        foreign = isinstance(error, CircuitOpenError) and error.breaker_name != breaker.name
+        if foreign and not isinstance(error, fallback_on):
+            raise error  # another breaker rejected a call within this one: a failure like any other
+        return fallback(error, *args, **kwargs)
+
     if inspect.isgeneratorfunction(guarded) or inspect.isasyncgenfunction(guarded):
         raise TypeError("a generator has no fallback: it may have yielded before it failed")
 
@@ -249,7 +259,7 @@ def _with_fallback(
         try:
             return await awaitable
         except answered as error:
-            answer = fallback(error, *args, **kwargs)
+            answer = answer_to(error, args, kwargs)
             return await answer if is_awaitable(answer) else answer
 
     @functools.wraps(guarded)
@@ -257,7 +267,7 @@ def _with_fallback(
         try:
             result = guarded(*args, **kwargs)
         except answered as error:
-            return fallback(error, *args, **kwargs)
+            return answer_to(error, args, kwargs)
         return later(result, args, kwargs) if is_awaitable(result) else result
 
     @functools.wraps(guarded)

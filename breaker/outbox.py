@@ -38,7 +38,7 @@ class Subscription(NamedTuple):
         own = getattr(callback, "event_types", ())
         types = types or (own if isinstance(own, tuple) else ())  # a mock has any attribute you ask for
         for kind in types:
-            if not isinstance(kind, type):
+            if not isinstance(kind, type) or not hasattr(kind, "breaker_name"):
                 raise TypeError(f"subscribe to event types, such as StateChanged, got {kind!r}")
         return cls(callback, types)
 
@@ -89,6 +89,8 @@ class Outbox:
         if listeners == () and not _everywhere:
             return None
         box = cls()
+        if not isinstance(listeners, Iterable):
+            raise TypeError(f"listeners must be a list of functions, got {listeners!r}")
         box.subscriptions = tuple(Subscription.checked(listener, ()) for listener in listeners)
         return box
 

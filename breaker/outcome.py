@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from enum import Enum
+from inspect import iscoroutinefunction
 from typing import Any
 
 ExceptionSpec = type[BaseException] | tuple[type[BaseException], ...] | Callable[[Any], object]
@@ -40,8 +41,18 @@ def _matcher(name: str, spec: ExceptionSpec) -> Callable[[BaseException], object
                 raise ValueError(f"{name} has {kind.__name__}, which is no Exception and is always neutral")
         return lambda error: isinstance(error, kinds)
     if callable(spec) and not isinstance(spec, type):
-        return spec
+        predicate: Callable[[BaseException], object] = _plain_function(name, spec)
+        return predicate
     raise TypeError(f"{name} must be an exception type, a tuple of them, or a predicate, got {spec!r}")
+
+
+def _plain_function(name: str, function: Any) -> Any:
+    """`function`, refused with `TypeError` if it cannot answer: the coroutine of an async one is always true."""
+    if not callable(function):
+        raise TypeError(f"{name} must be a function or None, got {function!r}")
+    if iscoroutinefunction(function):
+        raise TypeError(f"{name} must not be async, got {function!r}")
+    return function
 
 
 class Classifier:
@@ -64,8 +75,8 @@ class Classifier:
         self._recorded = _matcher("record_exceptions", record_exceptions)
         self._ignored = _matcher("ignore_exceptions", ignore_exceptions)
         for name, function in (("record_result", record_result), ("retry_after", retry_after)):
-            if function is not None and not callable(function):
-                raise TypeError(f"{name} must be a function or None, got {function!r}")
+            if function is not None:
+                _plain_function(name, function)
         self._record_result = record_result
         self._retry_after = retry_after
         self.judges_results = record_result is not None
@@ -104,7 +115,7 @@ def text_of(error: BaseException | None) -> str | None:
     if error is None:
         return None
     try:
-        text = " ".join(f"{type(error).__name__}: {error}".split())
+        text = " ".join(f"{type(error).__name__}: {error!s:.1000}".split())
     except Exception:  # a broken __str__ must not cost the caller the original error
         return type(error).__name__
     return text if len(text) <= 200 else text[:197] + "..."

@@ -48,6 +48,8 @@ class Registry:
         # However many are open: were there no place for CLOSED ones, no new key's failures would ever add up.
         self._places = max(1, (self._max_size or 0) // 10)
         self._clock: Callable[[], float] = settings.get("clock", time.monotonic)
+        if not callable(self._clock):
+            raise TypeError(f"clock must be a function that returns seconds, got {self._clock!r}")
         self._factory = _from_settings(settings) if factory is None else _checked(factory, settings)
         self._lock = threading.RLock()
         self._making: dict[Hashable, threading.RLock] = {}
@@ -70,7 +72,8 @@ class Registry:
         """The breaker for `key` if there is one. Makes none, and does not count as a use."""
         with self._lock:
             self._shrink_locked()
-            return self._breakers.get(key) or self._kept.get(key)
+            breaker = self._breakers.get(key)
+            return self._kept.get(key) if breaker is None else breaker
 
     def remove(self, key: Hashable) -> CircuitBreaker | None:
         """Forget the breaker for `key`, whatever its state, and return it; None if there is none."""

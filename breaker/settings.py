@@ -76,6 +76,9 @@ def _of_objects(
     """The settings of a breaker that was told anything else as well."""
     if not callable(clock):
         raise TypeError(f"clock must be a function that returns seconds, got {clock!r}")
+    now: object = clock()
+    if isinstance(now, bool) or not isinstance(now, int | float):
+        raise TypeError(f"clock must return seconds as a number, got {now!r} from {clock!r}")
     if ramp is not None and not isinstance(ramp, RampUp):
         raise TypeError(f"ramp must be a RampUp or None, got {ramp!r}")
     threshold, recovery_timeout, success_threshold, half_open_max_calls, probe_timeout, initial_state = numbers
@@ -110,8 +113,8 @@ def _checked(
         recovery = checks.seconds("recovery_timeout", recovery)
     if probe_timeout is None:
         # A lease of nothing would be over before its probe began.
-        lease = recovery if isinstance(recovery, float) else getattr(recovery, "initial", _DEFAULT_LEASE)
-        probe_timeout = float(lease) or _DEFAULT_LEASE
+        lease = recovery if isinstance(recovery, float) else getattr(recovery, "initial", None)
+        probe_timeout = float(lease or _DEFAULT_LEASE) if isinstance(lease, int | float) else _DEFAULT_LEASE
     if not isinstance(initial_state, State):
         raise ValueError(f"initial_state must be a State, got {initial_state!r}")
     if initial_state is State.RAMPING and ramp is None:

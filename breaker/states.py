@@ -149,7 +149,8 @@ class HalfOpen(Stay):
         self.tally = breaker._settings.trip.begin(Ticks(), breaker._settings.clock, breaker._lock)
 
     def why_locked(self, breaker: Model) -> dict[str, Any]:
-        reason = "a probe failed" if self._kind else "a probe was slow" if self._slow else self._unanswered(breaker)
+        unanswered = f"a probe had no answer within {breaker._settings.probe_timeout:g} s"
+        reason = "a probe failed" if self._kind else "a probe was slow" if self._slow else unanswered
         return {
             "policy": "probe",
             "reason": reason,
@@ -160,10 +161,6 @@ class HalfOpen(Stay):
             "slow_call_rate": None,
             "exceptions": {self._kind: 1} if self._kind else {},
         }
-
-    @staticmethod
-    def _unanswered(breaker: Model) -> str:
-        return f"a probe had no answer within {breaker._settings.probe_timeout:g} s"
 
     def admit(self, breaker: Model, slow_after: float | None) -> Permit | None:
         return self._admit(breaker, slow_after, breaker._settings.half_open_max_calls if breaker._health is None else 0)

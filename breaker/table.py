@@ -1,7 +1,7 @@
 """The states, the triggers and the rows: every legal move of a breaker, as data.
 
-The machine, the diagrams, the README's table and the tests read these rows; nothing else says when a
-breaker moves. This module holds no behaviour.
+The machine, the diagrams, the README's table and the tests read these rows; nothing else says which
+moves there are. This module holds no behaviour.
 """
 
 from __future__ import annotations

@@ -129,7 +129,8 @@ class InARow(Tally):
         return self._kinds or {}
 
     def reason(self) -> str:
-        return f"{self._failures} failures in a row (limit {self._threshold})"
+        noun = "failure" if self._failures == 1 else "failures"
+        return f"{self._failures} {noun} in a row (limit {self._threshold})"
 
 
 class OfUser(Tally):

@@ -163,8 +163,12 @@ class OfUsers(_Joinable):
         return repr(self._theirs)
 
     def begin(self, ticks: AnyTicks, clock: Clock, lock: Lock) -> Tally:
-        """A fresh tally of theirs."""
-        return OfUser(self._theirs.open(clock))
+        """A fresh tally of theirs. Raises `TypeError` for what is none."""
+        tally = self._theirs.open(clock)
+        for method in ("succeeded", "failed", "tripped"):
+            if not callable(getattr(tally, method, None)):
+                raise TypeError(f"the tally of {self._theirs!r} must have a method {method!r}, got {tally!r}")
+        return OfUser(tally)
 
 
 Policy = ConsecutiveFailures | FailureRate | SlowCallRate | AnyOf | OfUsers

@@ -156,7 +156,10 @@ class TimeWindow:
     seconds: float
 
     def __post_init__(self) -> None:
-        checks.positive_seconds("seconds", self.seconds)
+        if checks.positive_seconds("seconds", self.seconds) < 1e-6:
+            raise ValueError(
+                f"seconds must be a microsecond or more for a clock to tell its tenths, got {self.seconds!r}"
+            )
 
     def __str__(self) -> str:
         return f"in the last {self.seconds:g} s"

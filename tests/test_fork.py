@@ -132,13 +132,13 @@ def test_the_lock_may_be_held_by_another_thread_at_the_very_moment_of_the_fork(m
     inside, leave = threading.Event(), threading.Event()
 
     def holding_clock() -> float:
-        if threading.current_thread() is holder:
+        if threading.current_thread().name == "holder":
             inside.set()
             leave.wait(0.2)  # the fork waits for this: it must find nobody inside
         return clock()
 
     breaker = make(clock=holding_clock)
-    holder = threading.Thread(target=breaker.force_open, args=(5.0,))
+    holder = threading.Thread(target=breaker.force_open, args=(5.0,), name="holder")
     holder.start()
     assert inside.wait(DEADLINE)
     assert in_child(lambda: goes_round(breaker, clock.advance))

@@ -13,7 +13,16 @@ from typing import Any
 
 import pytest
 
-from breaker import CircuitBreaker, CircuitOpenError, CountWindow, FailureRate, State, StateChanged
+from breaker import (
+    Backoff,
+    CircuitBreaker,
+    CircuitOpenError,
+    CountWindow,
+    FailureRate,
+    State,
+    StateChanged,
+    TimeWindow,
+)
 
 
 @pytest.mark.parametrize("state", [State.CLOSED, State.HALF_OPEN, State.METRICS_ONLY])
@@ -180,3 +189,87 @@ def test_statistics_are_of_one_moment_while_calls_go_on() -> None:
             thread.join(10)
         sys.setswitchinterval(before)
     assert torn == []
+
+
+def test_a_fallback_does_not_answer_what_another_breaker_rejected() -> None:
+    inner, outer = CircuitBreaker("inner"), CircuitBreaker("outer")
+    inner.force_open()
+    guarded = outer.protect(fallback=lambda error: "fallback")(lambda: inner.call(int))
+    with pytest.raises(CircuitOpenError, match="inner"):
+        guarded()
+    assert outer.failure_count == 1
+    outer.force_open()
+    assert guarded() == "fallback"
+
+
+def test_an_async_predicate_which_would_always_be_true_is_refused() -> None:
+    async def later(*args: object) -> bool:
+        return True
+
+    for name in ("record_exceptions", "ignore_exceptions", "record_result", "retry_after"):
+        with pytest.raises(TypeError, match=f"{name} must not be async"):
+            CircuitBreaker("x", **{name: later})
+
+
+class Dull:
+    """A trip policy whose tally is none."""
+
+    def open(self, clock: object) -> object:
+        return object()
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"trip": Dull()}, "must have a method 'succeeded'"),
+        ({"clock": lambda: "noon"}, "clock must return seconds as a number, got 'noon'"),
+        ({"clock": lambda: None}, "clock must return seconds as a number, got None"),
+        ({"listeners": print}, "listeners must be a list of functions"),
+    ],
+)
+def test_what_would_fail_at_the_first_trip_is_refused_at_once(settings: Any, error: str) -> None:
+    with pytest.raises(TypeError, match=error):
+        CircuitBreaker("x", **settings)
+
+
+def test_a_window_that_no_clock_can_divide_is_refused() -> None:
+    with pytest.raises(ValueError, match="5e-324"):
+        TimeWindow(5e-324)
+
+
+def test_a_backoff_of_whole_numbers_does_not_overflow_either() -> None:
+    assert Backoff(1, 2, maximum=60).period(5000) == 60.0
+
+
+def test_listening_to_what_is_no_event_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="int"):
+        CircuitBreaker("x").subscribe(print, int)  # type: ignore[type-var]  # that is what it is about
+
+
+def test_an_error_made_by_hand_can_be_printed() -> None:
+    assert str(CircuitOpenError()) == "circuit None is None"
+    assert str(CircuitOpenError("x")) == "circuit 'x' is None"
+
+
+def test_a_report_is_one_line_whatever_the_name() -> None:
+    breaker = CircuitBreaker("a\nb", failure_threshold=1)
+    with pytest.raises(ValueError, match="invalid literal"):
+        breaker.call(int, "x")
+    assert str(breaker.last_trip).startswith("a b opened")
+    assert "\n" not in str(breaker.last_trip)
+    assert "1 failure in a row (limit 1)" in str(breaker.last_trip)
+
+
+def test_an_overdue_probe_is_not_the_reason_when_another_fails() -> None:
+    now = [0.0]
+    breaker = CircuitBreaker(
+        "x", initial_state=State.HALF_OPEN, half_open_max_calls=2, probe_timeout=1.0, clock=lambda: now[0]
+    )
+    overdue, late = breaker.acquire(), breaker.acquire()
+    now[0] = 1.0
+    late.fail(ValueError("x"))
+    report = breaker.last_trip
+    assert report is not None
+    assert (report.reason, report.exceptions) == ("a probe failed", {"ValueError": 1})
+    assert report.open_for == 30.0
+    overdue.release()

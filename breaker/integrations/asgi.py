@@ -38,10 +38,23 @@ class CircuitBreakerMiddleware:
 
         try:
             await self._app(scope, receive, watched)
-        except CircuitOpenError as error:
-            if started:
+        except (CircuitOpenError, ExceptionGroup) as error:
+            rejected = _rejection_in(error)
+            if started or rejected is None:
                 raise
-            body, status, headers = problem(error)
+            body, status, headers = problem(rejected)
             encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
             await send({"type": "http.response.start", "status": status, "headers": encoded})
             await send({"type": "http.response.body", "body": body})
+
+
+def _rejection_in(error: Exception) -> CircuitOpenError | None:
+    """The `CircuitOpenError` that this is, or the first of a group that holds nothing else."""
+    if isinstance(error, CircuitOpenError):
+        return error
+    first: BaseException = error
+    while isinstance(first, ExceptionGroup):
+        if first.split(CircuitOpenError)[1] is not None:
+            return None
+        first = first.exceptions[0]
+    return first if isinstance(first, CircuitOpenError) else None

@@ -94,6 +94,8 @@ class Gate:
     ) -> None:
         if registry is not None and settings:
             raise TypeError(f"give a registry or settings, not both: {', '.join(sorted(settings))}")
+        if "record_result" in settings:
+            raise ValueError("record_result is never asked here: the status and the body decide; see failure_statuses")
         if registry is None:
             registry = Registry(**settings)
         elif not isinstance(registry, Registry):

@@ -8,7 +8,7 @@ Retries that the adapter makes (`max_retries`) are one call to the breaker.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from breaker.integrations import missing
@@ -57,6 +57,9 @@ class CircuitBreakerAdapter(HTTPAdapter):
         # A ValueError is what requests raises for an URL, header or timeout that cannot be.
         self._gate = Gate(CircuitOpenConnectionError, (ValueError,), registry, key, failure_statuses, settings)
         super().__init__(pool_connections, pool_maxsize, max_retries, pool_block)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an adapter with breakers is shared, not pickled: mount one where the session is made")
 
     @property
     def registry(self) -> Registry:

@@ -36,6 +36,10 @@ async def plain(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"10")]})
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
         opened().call(str)
+    elif scope["path"] == "/group":
+        raise ExceptionGroup("fan-out", [ExceptionGroup("inner", [CircuitOpenError("a", State.OPEN, 6.5, None)])])
+    elif scope["path"] == "/mixed":
+        raise ExceptionGroup("fan-out", [CircuitOpenError("a", State.OPEN, 6.5, None), OSError()])
     elif scope["path"] == "/forced":
         raise CircuitOpenError("secret", State.FORCED_OPEN, None, None)
     else:
@@ -98,6 +102,12 @@ def test_a_rejection_that_nobody_caught_is_a_503(make: Callable[[], Any]) -> Non
     assert response.headers["content-type"] == "application/problem+json"
     assert response.json() == PROBLEM
     assert "secret" not in response.text + str(response.headers)
+
+
+@pytest.mark.parametrize(("path", "status"), [("/group", 503), ("/mixed", 500)])
+def test_a_group_of_nothing_but_rejections_is_one(path: str, status: int) -> None:
+    with served(CircuitBreakerMiddleware(plain)) as url:
+        assert httpx.get(f"{url}{path}").status_code == status
 
 
 def test_without_a_time_there_is_no_retry_after() -> None:

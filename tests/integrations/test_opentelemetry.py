@@ -229,7 +229,7 @@ def test_a_rejection_and_a_state_change_are_events_of_the_current_span(
         "circuit_breaker.state.from": "closed",
         "circuit_breaker.state.to": "open",
         "circuit_breaker.trigger": "trip",
-        "circuit_breaker.reason": "1 failures in a row (limit 1): 1 ConnectionError",
+        "circuit_breaker.reason": "1 failure in a row (limit 1): 1 ConnectionError",
     }
     assert rejected == "circuit_breaker.rejection"
     assert why == {NAME: payments.name, "circuit_breaker.state": "open", "circuit_breaker.retry_after": 10.0}

@@ -141,3 +141,15 @@ def test_retries_of_the_adapter_are_one_call(server: FaultServer) -> None:
         with pytest.raises(requests.ConnectionError):
             session.get(server.url)
     assert adapter.registry[server.origin].failure_count == 1
+
+
+def test_a_session_with_breakers_is_not_pickled_into_one_that_cannot_send() -> None:
+    with requests.Session() as session:
+        session.mount("http://", CircuitBreakerAdapter())
+        with pytest.raises(TypeError, match="shared, not pickled"):
+            pickle.dumps(session)
+
+
+def test_a_setting_that_is_never_asked_is_refused() -> None:
+    with pytest.raises(ValueError, match="record_result is never asked here"):
+        CircuitBreakerAdapter(record_result=bool)
