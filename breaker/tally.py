@@ -87,17 +87,16 @@ class Tally:
 class InARow(Tally):
     """Failures with no success between them."""
 
-    __slots__ = ("_failures", "_kinds", "_threshold", "_tick", "_ticks")
+    __slots__ = ("_failures", "_kinds", "_threshold", "_ticks")
 
     def __init__(self, threshold: int, ticks: AnyTicks) -> None:
         self._threshold, self._failures = threshold, 0
         self._ticks, self.tick = ticks, ticks.__next__
-        self._tick = self.tick
         self._kinds: dict[str, int] | None = None  # made at the first failure: most breakers never see one
 
     def count(self, number: int, kind: str | None, duration: float | None, slow: bool) -> None:
         if kind is None:
-            self._failures, self._kinds, self.tick = 0, None, self._tick
+            self._failures, self._kinds, self.tick = 0, None, self._ticks.__next__
             return
         self._failures += 1
         self.tick = None  # the next success has something to forgive
