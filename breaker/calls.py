@@ -112,11 +112,12 @@ def settle(
             if stay.counts:
                 breaker._tell_call(CallSucceeded, stay, duration, error)
         elif stay.counts:
-            text = None
+            text: str | None = None
             while not _decide(breaker, stay, verdict, error, key, duration, slow, text):
                 text = text_of(error)
     except BaseException:
-        stay.abandon(key)
+        if permit is not None:
+            stay.abandon(permit._key)
         raise
     breaker._after_lock()
 

@@ -35,15 +35,10 @@ class Leases:
             heapq.heapify(by_deadline)
             self._by_deadline = by_deadline
 
-    def end(self, key: int) -> bool:
-        """The call ended. False if it had ended before."""
-        held = self._open.pop(key, None) is not None
+    def end(self, key: int) -> None:
+        """The call ended, or had ended before."""
+        self._open.pop(key, None)
         self._overdue.discard(key)
-        return held
-
-    def holds(self, key: int) -> bool:
-        """Whether this call is in flight."""
-        return key in self._open
 
     def abandon(self, key: int) -> None:
         """The permit of this call was collected, or could not be settled. Takes no lock."""

@@ -110,10 +110,8 @@ def name_of(error: BaseException | None) -> str:
     return "bad result" if error is None else type(error).__name__
 
 
-def text_of(error: BaseException | None) -> str | None:
-    """One short line on `error`; runs its `__str__`, so never under a lock. None for no exception."""
-    if error is None:
-        return None
+def text_of(error: BaseException | None) -> str:
+    """One short line on `error`; runs its `__str__`, so never under a lock."""
     try:
         text = " ".join(f"{type(error).__name__}: {error!s:.1000}".split())
     except Exception:  # a broken __str__ must not cost the caller the original error

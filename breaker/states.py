@@ -214,8 +214,6 @@ class HalfOpen(Stay):
         True for a probe that counts as a success.
         """
         assert key is not None
-        if not self._leases.holds(key):
-            return False
         if not failed and self._leases.overdue(breaker._settings.clock()):
             self._failed += 1
             breaker._fire_locked(self, PROBE_EXPIRED)
@@ -230,12 +228,12 @@ class HalfOpen(Stay):
         self._end_probe_locked(breaker, key, failed=False)
 
     def release_locked(self, key: int | None) -> None:
-        if key is not None:
-            self._leases.end(key)
+        assert key is not None  # every permit of this stay has a lease
+        self._leases.end(key)
 
     def abandon(self, key: int | None) -> None:
-        if key is not None:
-            self._leases.abandon(key)
+        assert key is not None
+        self._leases.abandon(key)
 
     def last_straw_locked(self) -> bool:
         return True

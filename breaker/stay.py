@@ -72,7 +72,7 @@ class Stay:
 
     def last_straw_locked(self) -> bool:
         """Whether one more failure would open the circuit (or may: only the user's policy knows)."""
-        return False
+        raise NotImplementedError
 
     def failure_count_locked(self) -> int:
         """Failures counted now."""

@@ -32,7 +32,7 @@ class Tally:
 
     def tripped(self, more: int = 0) -> bool:
         """Whether the limit is reached, or would be with `more` bad calls on top."""
-        return False
+        raise NotImplementedError
 
     def fail_quietly(self, kind: str) -> bool:
         """Count a failure that cannot reach the limit. False, and nothing counted, for one that may."""
@@ -212,9 +212,6 @@ class Together(Tally):
 
     def failure_rate(self) -> float | None:
         return self._first(tally.failure_rate() for tally in self._all)
-
-    def slow_calls(self) -> int:
-        return max(tally.slow_calls() for tally in self._all)
 
     def slow_call_rate(self) -> float | None:
         return self._first(tally.slow_call_rate() for tally in self._all)

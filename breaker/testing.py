@@ -109,9 +109,8 @@ def open_circuit(breaker: CircuitBreaker) -> None:
     for _ in range(_ENOUGH_CALLS):
         stay = breaker._stay
         # Without the injected faults; slow from -1 s on, so that whatever the policy counts, this is it.
-        permit = _plain(type(stay)).admit(stay, breaker, -1.0)
-        if permit is not None:
-            permit.fail()
+        permit = _plain(type(stay)).admit(stay, breaker, -1.0) or calls.admit(breaker, -1.0)
+        permit.fail()
         if breaker.state is State.OPEN:
             return
     raise RuntimeError(f"{_ENOUGH_CALLS} failures did not open {breaker!r}")
@@ -139,8 +138,8 @@ def _ramp_circuit(breaker: CircuitBreaker) -> None:
     half_open_circuit(breaker)
     while breaker.state is State.HALF_OPEN:
         permit = breaker._probe()
-        if permit is not None:
-            permit.succeed()
+        assert permit is not None, "another probe holds the place"
+        permit.succeed()
 
 
 _WAYS: dict[State, Callable[[CircuitBreaker], object]] = {

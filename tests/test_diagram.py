@@ -419,3 +419,9 @@ def test_the_outage_tells_what_the_breaker_did() -> None:
     assert [new for _, new, _ in notes] == ["OPEN", "HALF_OPEN", "OPEN", "HALF_OPEN", "CLOSED"]
     rejected = re.search(r"client->>breaker: call\n +breaker--xclient: CircuitOpenError, retry in 20 s", cli.outage())
     assert rejected, "a rejected call must not reach the service"
+
+
+def test_a_graphviz_that_cannot_be_run_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagram, "_graphviz", lambda: str(tmp_path))
+    with pytest.raises(BreakerError, match="Graphviz could not draw the diagram: "):
+        CircuitBreaker("x").diagram("svg")

@@ -338,3 +338,49 @@ def test_when_no_thread_is_to_be_had_the_caller_is_not_troubled_and_a_later_reje
     rejection(watched.breaker)
     clock.advance(RECOVERY)
     watched.wait_for(lambda breaker: breaker.state is State.CLOSED)
+
+
+def test_no_more_than_eight_pings_are_left_hanging(make: Make, clock: ManualClock) -> None:
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def hang() -> None:
+        begun.release()
+        go_on.wait(DEADLINE)
+
+    watched = opened(make, hang, probe_timeout=5.0)
+    for _ in range(9):  # eight are given up, the ninth is the last
+        clock.advance(RECOVERY)
+        assert begun.acquire(timeout=DEADLINE)
+        clock.advance(5.0)
+        rejection(watched.breaker)
+    clock.advance(RECOVERY)
+    rejection(watched.breaker)
+    assert len(watchers()) == 9
+    watched.breaker.close()
+    go_on.set()
+
+
+def test_a_closed_check_stays_closed_in_a_forked_child(make: Make, clock: ManualClock) -> None:
+    watched = opened(make, Ping())
+    health = watched.breaker._health
+    assert health is not None
+    health.close()
+    health.reset_after_fork()
+    health.look_after(watched.breaker)
+    wait_for_no_watcher()
+
+
+def test_a_second_ping_finds_no_place_beside_the_first(make: Make, clock: ManualClock) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        go_on.wait(DEADLINE)
+
+    watched = opened(make, hang)
+    clock.advance(RECOVERY)
+    assert begun.wait(DEADLINE)
+    assert watched.breaker._probe() is None
+    assert watched.breaker.state is State.HALF_OPEN
+    go_on.set()
+    watched.wait_for(lambda breaker: breaker.state is State.CLOSED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import re
 import sys
 import threading
@@ -12,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from transitions import MachineError
 
 from breaker import (
     Backoff,
@@ -19,10 +21,17 @@ from breaker import (
     CircuitOpenError,
     CountWindow,
     FailureRate,
+    RampUp,
     State,
     StateChanged,
     TimeWindow,
+    ledger,
+    model,
+    stay,
+    windows,
 )
+from breaker.events import subscribe_all
+from breaker.table import PROBE_FAILED
 
 
 @pytest.mark.parametrize("state", [State.CLOSED, State.HALF_OPEN, State.METRICS_ONLY])
@@ -273,3 +282,124 @@ def test_an_overdue_probe_is_not_the_reason_when_another_fails() -> None:
     assert (report.reason, report.exceptions) == ("a probe failed", {"ValueError": 1})
     assert report.open_for == 30.0
     overdue.release()
+
+
+def test_a_policy_that_moves_the_circuit_when_its_guard_is_asked_is_not_followed() -> None:
+    class Meddler:
+        asked = 0
+
+        def open(self, clock: object) -> Meddler:
+            return self
+
+        def succeeded(self, duration: float | None) -> None: ...
+        def failed(self, kind: str, duration: float | None) -> None: ...
+
+        def tripped(self) -> bool:
+            self.asked += 1
+            if self.asked == 2:  # the first time the stay asks, the second time the machine
+                breaker.disable()
+            return True
+
+    breaker = CircuitBreaker("x", trip=Meddler())
+    with pytest.raises(ValueError, match="invalid literal"):
+        breaker.call(int, "x")
+    assert breaker.state is State.DISABLED
+
+
+def test_a_clock_that_moves_the_circuit_amid_a_move_is_not_followed() -> None:
+    class Meddler:
+        def __call__(self) -> float:
+            if armed:
+                armed.clear()
+                breaker.disable()
+            return 0.0
+
+    armed: list[bool] = []
+    breaker = CircuitBreaker("x", failure_threshold=1, clock=Meddler())
+    armed.append(True)
+    with pytest.raises(ValueError, match="invalid literal"):
+        breaker.call(int, "x")
+    assert breaker.state is State.DISABLED
+
+
+def test_a_move_that_comes_too_late_is_no_error_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    breaker, real = CircuitBreaker("x", failure_threshold=1), model.machine
+
+    class Late:
+        def fire(self, trigger: str, late: CircuitBreaker) -> bool:
+            monkeypatch.undo()
+            late.disable()  # what a signal handler may do just here
+            return real(ramping=False).fire(trigger, late)
+
+    monkeypatch.setattr(model, "machine", lambda *, ramping: Late())
+    with pytest.raises(ValueError, match="invalid literal"):
+        breaker.call(int, "x")
+    assert breaker.state is State.DISABLED
+
+
+def test_a_move_that_the_table_does_not_have_is_an_error() -> None:
+    breaker = CircuitBreaker("x")
+    with breaker._lock, pytest.raises(MachineError, match="Can't trigger event probe_failed from state CLOSED"):
+        breaker._fire_locked(breaker._stay, PROBE_FAILED)
+    assert breaker.state is State.CLOSED
+
+
+def test_a_breaker_made_while_somebody_subscribes_to_all_is_not_deaf() -> None:
+    heard: list[Any] = []
+    reads: list[Any] = []
+
+    def clock() -> float:
+        reads.append(None)
+        if len(reads) == 2:  # the first is of the settings, the second of the window's beginning
+            reads.append(subscribe_all(heard.append, StateChanged))
+        return 0.0
+
+    breaker = CircuitBreaker("late", clock=clock, trip=FailureRate(0.5, TimeWindow(10.0)))
+    breaker.disable()
+    reads[2]()
+    assert [event.breaker_name for event in heard] == ["late"]
+
+
+def test_a_ramp_that_is_over_admits_nobody_by_itself() -> None:
+    breaker = CircuitBreaker("x", ramp=RampUp(10.0), initial_state=State.RAMPING)
+    over = breaker._stay
+    breaker.reset()
+    assert over.admit(breaker, None) is None
+    assert breaker.call(int) == 0
+
+
+@pytest.fixture
+def without_the_gil(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stay, "Ticks", windows.LockedTicks)
+    monkeypatch.setattr(ledger, "Ticks", windows.LockedTicks)
+
+
+@pytest.mark.usefixtures("without_the_gil")
+def test_where_counting_is_no_atomic_step_a_lock_makes_it_one() -> None:
+    breaker = CircuitBreaker("x", failure_threshold=10**6)
+
+    def work() -> None:
+        for _ in range(500):
+            breaker.call(int)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert breaker.statistics().successes == 4000
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # a thread of another test may be alive
+@pytest.mark.usefixtures("without_the_gil")
+def test_where_counting_takes_a_lock_no_child_inherits_it_held() -> None:
+    breaker = CircuitBreaker("x")
+    breaker.force_open()
+    breaker.reset()
+    assert isinstance(breaker._stay.ticks, windows.LockedTicks)
+    with breaker._stay.ticks._lock:
+        child = os.fork()
+        if child == 0:
+            os._exit(breaker.call(int))
+    assert os.waitpid(child, 0)[1] == 0

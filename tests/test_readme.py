@@ -63,7 +63,7 @@ def test_wrapping_a_call_takes_ten_lines() -> None:
 def test_the_two_commands_are_one_line_each_and_ci_runs_the_second_word_for_word() -> None:
     demo, tests = COMMANDS[:2]
     assert demo.endswith("simple-breaker.py")
-    assert tests.endswith("pytest")
+    assert tests.endswith("pytest --cov")
     assert f'"{tests}"' in (ROOT / ".ci/run").read_text()
 
 

@@ -541,3 +541,18 @@ def test_the_plugin_imports_nothing_but_the_core() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["['breaker']", "False"]
+
+
+def test_a_fault_strikes_the_probe_that_ends_an_open_period(clock: ManualClock) -> None:
+    payments = CircuitBreaker("payments", initial_state=State.OPEN, recovery_timeout=1.0, clock=clock)
+    clock.advance(1.0)
+    with inject(payments, failing(1)), pytest.raises(ConnectionError):
+        payments.call(str)
+    assert payments.history[-1].trigger == "probe_failed"
+
+
+def test_a_slow_fault_has_nothing_to_lengthen_in_disabled() -> None:
+    payments = CircuitBreaker("payments")
+    payments.disable()
+    with inject(payments, slow(5.0)):
+        assert payments.call(str) == ""
