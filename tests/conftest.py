@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -11,9 +12,22 @@ from breaker import CircuitBreaker, State
 from breaker.testing import ManualClock
 
 
+class ClockOfEachThread(threading.local):
+    """For `pytest --parallel-threads`, which gives all the threads that run one test the same fixtures."""
+
+    def __init__(self) -> None:
+        self.own = ManualClock(1000.0)
+
+    def __call__(self) -> float:
+        return self.own()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.own, name)
+
+
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(1000.0)
+def clock(num_parallel_threads: int) -> Any:
+    return ManualClock(1000.0) if num_parallel_threads == 1 else ClockOfEachThread()
 
 
 @pytest.fixture

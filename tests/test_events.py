@@ -121,6 +121,7 @@ def test_a_listener_hears_the_types_it_asked_for_and_their_subtypes(make: Make) 
     assert [type(event) for event in both.events] == [StateChanged, CallRejected]
 
 
+@pytest.mark.thread_unsafe(reason="hears the breakers of all threads")
 @pytest.mark.parametrize("way", ["listeners", "subscribe", "subscribe_all"])
 def test_a_listener_may_name_its_types_itself_however_it_is_attached(make: Make, way: str) -> None:
     changes = EventRecorder(StateChanged)

@@ -344,6 +344,7 @@ def test_a_move_that_the_table_does_not_have_is_an_error() -> None:
     assert breaker.state is State.CLOSED
 
 
+@pytest.mark.thread_unsafe(reason="hears the breakers of all threads")
 def test_a_breaker_made_while_somebody_subscribes_to_all_is_not_deaf() -> None:
     heard: list[Any] = []
     reads: list[Any] = []

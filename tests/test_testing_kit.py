@@ -126,6 +126,7 @@ def test_a_recorder_of_state_changes_leaves_calls_unmeasured() -> None:
     assert [type(event) for event in heard.events] == [StateChanged]
 
 
+@pytest.mark.thread_unsafe(reason="hears the breakers of all threads")
 def test_a_recorder_listens_for_a_block_to_some_breakers_or_to_all() -> None:
     heard, everything = EventRecorder(), EventRecorder()
     payments, other = CircuitBreaker("payments"), CircuitBreaker("other")

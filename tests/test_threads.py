@@ -82,6 +82,7 @@ def test_sixteen_threads_that_fail_at_once_trip_once(make: Make, attempt: int) -
     assert breaker.failure_count == THRESHOLD
 
 
+@pytest.mark.thread_unsafe(reason="its threads share a clock")
 @pytest.mark.parametrize("places", [1, 3])
 @pytest.mark.parametrize("attempt", range(5))
 def test_sixteen_threads_that_find_the_timeout_elapsed_probe_as_often_as_there_are_places(
@@ -115,6 +116,7 @@ def test_sixteen_threads_that_find_the_timeout_elapsed_probe_as_often_as_there_a
     assert [change.new for change in breaker.history] == [State.OPEN, State.HALF_OPEN, State.CLOSED]
 
 
+@pytest.mark.thread_unsafe(reason="its threads share a clock")
 def test_sixteen_threads_whose_probes_fail_at_once_open_once(make: Make, clock: ManualClock) -> None:
     breaker = make(half_open_max_calls=16)
     fail(breaker, THRESHOLD)

@@ -1,0 +1,386 @@
+"""What no test noticed when `mutmut` broke it: `tests/MUTATION.md` says how these were found."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from typing import Any
+
+import pytest
+from steps import RECOVERY, THRESHOLD, Boom, Make, boom, fail, ok, rejection, succeed
+
+from breaker import (
+    Backoff,
+    CallFailed,
+    CircuitBreaker,
+    CircuitOpenError,
+    ConsecutiveFailures,
+    CountWindow,
+    FailureRate,
+    RampUp,
+    SlowCallRate,
+    State,
+    StateChanged,
+    TimeWindow,
+)
+from breaker.events import subscribe_all
+from breaker.outcome import text_of
+from breaker.testing import EventRecorder, ManualClock
+
+# -- every kind of function, in every state -----------------------------------------------------------------
+
+
+def plain(*args: Any, during: Callable[[], object] = ok, **kwargs: Any) -> Any:
+    during()
+    return args, kwargs
+
+
+async def coroutine(*args: Any, **kwargs: Any) -> Any:
+    return plain(*args, **kwargs)
+
+
+def awaitable(*args: Any, **kwargs: Any) -> Awaitable[Any]:
+    return coroutine(*args, **kwargs)
+
+
+def generator(*args: Any, **kwargs: Any) -> Generator[Any, None, None]:
+    yield plain(*args, **kwargs)
+
+
+async def async_generator(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+    yield plain(*args, **kwargs)
+
+
+FUNCTIONS = [plain, coroutine, awaitable, generator, async_generator]
+CALLS: dict[str, Callable[..., Any]] = {
+    "call": lambda breaker, *args, **kwargs: breaker.call(plain, *args, **kwargs),
+    "call of a coroutine": lambda breaker, *args, **kwargs: breaker.call(coroutine, *args, **kwargs),
+    "call of an awaitable": lambda breaker, *args, **kwargs: breaker.call(awaitable, *args, **kwargs),
+    "call_async": lambda breaker, *args, **kwargs: breaker.call_async(coroutine, *args, **kwargs),
+    **{
+        f"decorated {function.__name__}": lambda breaker, *args, function=function, **kwargs: breaker(function)(
+            *args, **kwargs
+        )
+        for function in FUNCTIONS
+    },
+}
+LETS_THROUGH = [State.CLOSED, State.HALF_OPEN, State.RAMPING, State.DISABLED, State.METRICS_ONLY]
+
+
+def end(pending: Any) -> Any:
+    """What a call of any kind ends with."""
+
+    async def ended() -> Any:
+        if inspect.isasyncgen(pending):
+            [item] = [item async for item in pending]
+            return item
+        return await pending
+
+    if inspect.isgenerator(pending):
+        [item] = pending
+        return item
+    return asyncio.run(ended()) if inspect.isawaitable(pending) or inspect.isasyncgen(pending) else pending
+
+
+@pytest.mark.parametrize("state", LETS_THROUGH)
+@pytest.mark.parametrize("way", CALLS)
+def test_the_arguments_reach_the_function(make: Make, way: str, state: State) -> None:
+    breaker = make(initial_state=state, ramp=RampUp(10.0, start=1.0))
+    assert end(CALLS[way](breaker, 1, 2, key="word")) == ((1, 2), {"key": "word"})
+
+
+SLOW = SlowCallRate(0.5, 10.0, CountWindow(10), 1)
+
+
+@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize("state", [State.CLOSED, State.HALF_OPEN, State.RAMPING, State.METRICS_ONLY])
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_call_site_has_its_own_limit_of_slowness(
+    make: Make, clock: ManualClock, function: Callable[..., Any], state: State, running: bool, joined: bool
+) -> None:
+    slow: Any = SlowCallRate(0.5, 10.0, CountWindow(10), 1, count_running=running)
+    trip = ConsecutiveFailures(5) | slow if joined else slow
+    breaker = make(initial_state=state, trip=trip, ramp=RampUp(100.0, start=1.0))
+    guarded = breaker.protect(slow_after=3.0)(function)
+    end(guarded(during=lambda: clock.advance(2.9)))
+    assert breaker.statistics().slow == 0
+    end(guarded(during=lambda: clock.advance(3.0)))
+    assert breaker.statistics().slow == 1
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_call_that_still_runs_is_slow_at_the_limit_of_its_own_call_site(
+    make: Make, clock: ManualClock, joined: bool
+) -> None:
+    slow = SlowCallRate(0.5, 10.0, CountWindow(10), 1, count_running=True)
+    breaker = make(trip=ConsecutiveFailures(5) | slow if joined else slow)
+
+    def hang() -> None:
+        clock.advance(3.0)
+        assert rejection(breaker).report is not None
+
+    breaker.protect(slow_after=3.0)(hang)()
+    assert breaker.state is State.OPEN
+
+
+def test_an_async_function_may_have_an_async_fallback_and_a_plain_one(make: Make) -> None:
+    breaker = make()
+    breaker.force_open()
+
+    async def later(error: CircuitOpenError) -> str:
+        return "later"
+
+    assert end(breaker.protect(fallback=later)(coroutine)()) == "later"
+    assert end(breaker.protect(fallback=lambda error: "now")(coroutine)()) == "now"
+    assert inspect.iscoroutinefunction(breaker.protect(fallback=later)(coroutine))
+    assert not inspect.iscoroutinefunction(breaker.protect(fallback=later)(plain))
+
+
+@pytest.mark.parametrize("function", [generator, async_generator])
+def test_a_generator_with_a_fallback_is_refused_in_one_line(make: Make, function: Callable[..., Any]) -> None:
+    line = "a generator has no fallback: it may have yielded before it failed"
+    with pytest.raises(TypeError, match=f"^{line}$"):
+        make().protect(fallback=ok)(function)
+
+
+@pytest.mark.parametrize("state", [State.CLOSED, State.HALF_OPEN])
+def test_a_plain_generator_that_a_call_returns_is_nothing_to_await(make: Make, state: State) -> None:
+    made = generator()
+    assert make(initial_state=state).call(lambda: made) is made
+    made.close()
+
+
+# -- the healthy path takes no lock -------------------------------------------------------------------------
+
+
+class Locked(Exception):
+    pass
+
+
+class NoLock:
+    def __enter__(self) -> None:
+        raise Locked
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+POLICIES: dict[str, Any] = {
+    "in a row": ConsecutiveFailures(5),
+    "count window": FailureRate(0.5, CountWindow(10), 2),
+    "time window": FailureRate(0.5, TimeWindow(10.0), 2),
+    "joined": ConsecutiveFailures(5) | FailureRate(0.5, CountWindow(10), 2),
+    "joined over time": ConsecutiveFailures(5) | FailureRate(0.5, TimeWindow(10.0), 2),
+}
+LOCK_FREE = [way for way in CALLS if "generator" not in way and "awaitable" not in way and way != "call of a coroutine"]
+
+
+@pytest.mark.parametrize("way", LOCK_FREE)
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("state", [State.CLOSED, State.DISABLED])
+def test_a_healthy_call_takes_no_lock_and_has_no_permit(make: Make, state: State, policy: str, way: str) -> None:
+    breaker = make(trip=POLICIES[policy], initial_state=state)
+    assert not breaker._stay.gated
+    end(CALLS[way](breaker))
+    breaker._lock = NoLock()  # type: ignore[assignment]  # whoever takes it is found out
+    end(CALLS[way](breaker))
+
+
+def test_a_failure_in_a_row_is_forgiven_under_the_lock(make: Make) -> None:
+    breaker = make()
+    fail(breaker)
+    real, breaker._lock = breaker._lock, NoLock()  # type: ignore[assignment]  # as above
+    with pytest.raises(Locked):
+        breaker.call(ok)
+    breaker._lock = real
+
+
+# -- policies, windows and what they say --------------------------------------------------------------------
+
+
+class Own:
+    """A policy of a user's, which notes what it is told."""
+
+    def __init__(self, timed: bool | None) -> None:
+        self.told: list[Any] = []
+        if timed is not None:
+            self.timed = timed
+
+    def open(self, clock: Callable[[], float]) -> Own:
+        self.told.append(clock())
+        return self
+
+    def succeeded(self, duration: float | None) -> None:
+        self.told.append(duration)
+
+    def failed(self, kind: str, duration: float | None) -> None:
+        self.told.append((kind, duration))
+
+    def tripped(self) -> bool:
+        return len(self.told) > 3
+
+    def __repr__(self) -> str:
+        return "Own()"
+
+
+@pytest.mark.parametrize(("timed", "duration"), [(True, 2.0), (False, None), (None, None)])
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_policy_of_ones_own_is_told_durations_if_it_is_timed(
+    make: Make, clock: ManualClock, timed: bool | None, duration: float | None, joined: bool
+) -> None:
+    own = Own(timed)
+    breaker = make(trip=ConsecutiveFailures(9) | own if joined else own)
+    started = clock()
+    breaker.call(clock.advance, 2.0)
+    for _ in range(2):
+        with pytest.raises(Boom):
+            breaker.call(lambda: (clock.advance(2.0), boom()))
+    assert own.told == [started, duration, ("Boom", duration), ("Boom", duration)]
+    report = breaker.last_trip
+    assert report is not None
+    assert (report.policy, report.reason) == ("Own()", "its policy said so")
+
+
+def test_the_first_of_joined_policies_speaks_for_an_opening_that_none_admits_to(make: Make) -> None:
+    class Fickle(Own):
+        def tripped(self) -> bool:
+            self.told.append("asked")
+            return self.told.count("asked") in (1, 2)  # by the stay and by the machine, and then no more
+
+    breaker = make(trip=ConsecutiveFailures(9) | Fickle(None))
+    fail(breaker)
+    report = breaker.last_trip
+    assert report is not None
+    assert report.policy == "ConsecutiveFailures(threshold=9)"
+
+
+def test_joined_policies_are_printed_as_they_are_written() -> None:
+    joined = ConsecutiveFailures(2) | FailureRate(0.5, CountWindow(10))
+    assert repr(joined) == " | ".join(map(repr, joined.policies))
+    assert "XX" not in repr(joined)
+
+
+def test_a_share_of_one_call_is_said_as_it_is(make: Make) -> None:
+    breaker = make(trip=FailureRate(0.5, CountWindow(10), minimum_calls=1))
+    fail(breaker)
+    report = breaker.last_trip
+    assert report is not None
+    assert report.reason == "1 of 1 calls failed of the last 10 calls (100%, limit 50%)"
+
+
+def test_failures_far_from_the_limit_of_a_window_are_all_in_the_totals(make: Make) -> None:
+    breaker = make(trip=FailureRate(1.0, CountWindow(10), 10))
+    fail(breaker, 4)
+    succeed(breaker, 3)
+    now = breaker.statistics()
+    assert (now.failures, now.successes, now.calls, now.window_calls) == (4, 3, 7, 7)
+
+
+def test_a_clock_that_steps_back_a_hair_at_the_edge_of_a_tenth_moves_the_window_on(make: Make) -> None:
+    # 0.1 * 3 is above 0.3: the instant of the third edge lies, when divided, in the tenth before it.
+    clock = ManualClock()
+    breaker = make(trip=FailureRate(1.0, TimeWindow(1.0), 100), clock=clock)
+    for tenth in range(1, 100):
+        clock.now = tenth * 0.1
+        fail(breaker)
+        assert breaker.statistics().window_calls == min(tenth, 10)
+
+
+# -- settings, and the words in which they are refused ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        (lambda: RampUp(-1.0), "seconds must be a finite number of seconds above 0, got -1.0"),
+        (lambda: TimeWindow(-1.0), "seconds must be a finite number of seconds above 0, got -1.0"),
+        (lambda: RampUp(1.0, start=2.0), "start must be a share above 0 and at most 1, got 2.0"),
+        (
+            lambda: CircuitBreaker("x").force_open(for_seconds=-1.0),
+            "for_seconds must be a finite number of seconds above 0, got -1.0",
+        ),
+        (
+            lambda: FailureRate(0.5, CountWindow(3), 4),
+            "a window of 3 calls never holds minimum_calls=4, so it can never trip: "
+            "enlarge the window or lower minimum_calls",
+        ),
+    ],
+)
+def test_a_setting_is_refused_in_one_line(setting: Callable[[], object], line: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(line)}$"):
+        setting()
+
+
+def test_the_least_and_the_most_that_settings_may_be() -> None:
+    assert Backoff(1.0, jitter=1.0).jitter == 1.0
+    assert TimeWindow(1e-6).seconds == 1e-6
+
+
+def test_a_ramp_lets_everything_through_when_it_is_over() -> None:
+    assert RampUp(10.0, start=0.1).share(1000.0) == 1.0
+
+
+@pytest.mark.parametrize("length", [200, 201, 5000])
+def test_the_text_of_an_exception_is_two_hundred_characters_at_most(length: int) -> None:
+    text = "Boom: " + "x" * (length - len("Boom: "))
+    assert text_of(Boom(text.removeprefix("Boom: "))) == (text if length == 200 else text[:197] + "...")
+
+
+def test_a_breaker_of_a_subclass_says_so() -> None:
+    class Fuse(CircuitBreaker):
+        pass
+
+    assert repr(Fuse("x")) == "<Fuse 'x' CLOSED>"
+
+
+# -- what is told -------------------------------------------------------------------------------------------
+
+
+def test_a_classifier_that_raises_is_told_of_with_the_original_or_else_with_itself(make: Make) -> None:
+    def broken(_: object) -> bool:
+        raise LookupError("broken")
+
+    heard = EventRecorder(CallFailed)
+    on_error = make(record_exceptions=broken, failure_threshold=1, listeners=[heard])
+    with pytest.raises(LookupError):
+        on_error.call(boom)
+    on_result = make(record_result=broken, failure_threshold=1, listeners=[heard])
+    with pytest.raises(LookupError):
+        on_result.call(ok)
+    assert [type(event.exception) for event in heard.events if isinstance(event, CallFailed)] == [Boom, LookupError]
+    for breaker, name in ((on_error, "Boom"), (on_result, "LookupError")):
+        assert breaker.last_trip is not None
+        assert breaker.last_trip.exceptions == {name: 1}
+
+
+def test_metrics_only_tells_whose_limit_was_reached_and_when(make: Make) -> None:
+    breaker = make(initial_state=State.METRICS_ONLY)
+    fail(breaker, THRESHOLD)
+    [told] = breaker.history
+    assert told.report is not None
+    assert (told.breaker_name, told.old, told.new) == ("payments", State.METRICS_ONLY, State.METRICS_ONLY)
+    assert told.at == told.report.at
+    assert told.report.open_for == 0.0
+
+
+@pytest.mark.thread_unsafe(reason="hears the breakers of all threads")
+def test_who_listened_before_somebody_listens_to_all_goes_on_hearing(make: Make) -> None:
+    own, everybodys = EventRecorder(StateChanged), EventRecorder(StateChanged)
+    breaker = make(listeners=[own])
+    end_all = subscribe_all(everybodys, StateChanged)
+    breaker.disable()
+    end_all()
+    breaker.reset()
+    assert [event.new for event in own.events if isinstance(event, StateChanged)] == [State.DISABLED, State.CLOSED]
+    assert len(everybodys.events) == 1
+
+
+def test_an_ignored_probe_leaves_its_place_and_an_overdue_one_opens(make: Make, clock: ManualClock) -> None:
+    breaker = make(initial_state=State.HALF_OPEN, ignore_exceptions=Boom, probe_timeout=RECOVERY)
+    fail(breaker)
+    assert breaker.state is State.HALF_OPEN
+    with pytest.raises(Boom):
+        breaker.call(lambda: (clock.advance(RECOVERY), boom()))
+    assert breaker.history[-1].trigger == "probe_expired"
