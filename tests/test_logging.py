@@ -8,7 +8,6 @@ import io
 import json
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -130,14 +129,12 @@ def test_metrics_only_tells_that_it_would_have_opened(breaker: CircuitBreaker, l
 def test_a_million_rejections_write_a_handful_of_lines(
     breaker: CircuitBreaker, clock: ManualClock, lines: Lines
 ) -> None:
-    started = time.perf_counter()
     open_circuit(breaker)
     reject(breaker, 1_000_000)
     clock.advance(10.0)
     succeed(breaker)
-    assert len(lines()) == 5 < 10
+    assert len(lines()) == 5
     assert any("rejected 999999 more calls" in text for _, text in lines())
-    assert time.perf_counter() - started < 120
 
 
 def test_threads_that_are_rejected_at_once_write_one_first_line(breaker: CircuitBreaker, lines: Lines) -> None:
@@ -247,6 +244,7 @@ def test_a_structlog_logger_does_as_well(make: Make, structured: None) -> None:
         assert out.entries[2]["event"] == "circuit 'payments' rejected 2 more calls while OPEN"
 
 
+@pytest.mark.thread_unsafe(reason="all threads log to one logger")
 def test_structlog_formats_what_goes_through_the_standard_library(make: Make) -> None:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
