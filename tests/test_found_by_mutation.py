@@ -103,7 +103,7 @@ def test_a_call_site_has_its_own_limit_of_slowness(
 ) -> None:
     slow: Any = SlowCallRate(0.5, 10.0, CountWindow(10), 1, count_running=running)
     trip = ConsecutiveFailures(5) | slow if joined else slow
-    breaker = make(initial_state=state, trip=trip, ramp=RampUp(100.0, start=1.0))
+    breaker = make(initial_state=state, trip=trip, ramp=RampUp(100.0, start=1.0), success_threshold=9)
     guarded = breaker.protect(slow_after=3.0)(function)
     end(guarded(during=lambda: clock.advance(2.9)))
     assert breaker.statistics().slow == 0
@@ -124,6 +124,64 @@ def test_a_call_that_still_runs_is_slow_at_the_limit_of_its_own_call_site(
 
     breaker.protect(slow_after=3.0)(hang)()
     assert breaker.state is State.OPEN
+
+
+def test_what_a_disabled_breaker_let_through_is_measured_if_it_is_awaited_after_a_reset(
+    make: Make, clock: ManualClock
+) -> None:
+    breaker = make(trip=SLOW)
+    breaker.disable()
+    pending = breaker.protect(slow_after=3.0)(awaitable)(during=lambda: clock.advance(3.0))
+    breaker.reset()
+    end(pending)
+    assert breaker.statistics().slow == 1
+
+
+@pytest.mark.parametrize("state", [State.CLOSED, State.HALF_OPEN])
+def test_a_function_that_raises_before_it_makes_its_awaitable_has_failed(make: Make, state: State) -> None:
+    breaker = make(initial_state=state, failure_threshold=1)
+    with pytest.raises(Boom):
+        end(breaker.call_async(boom))
+    assert breaker.state is State.OPEN
+
+
+def test_a_coroutine_that_is_rejected_is_closed(make: Make) -> None:
+    breaker, made = make(), coroutine()
+    pending = breaker.call(lambda: made)
+    breaker.force_open()
+    with pytest.raises(CircuitOpenError):
+        end(pending)
+    assert inspect.getcoroutinestate(made) == inspect.CORO_CLOSED
+
+
+def test_a_permit_of_a_disabled_breaker_is_like_any_other(make: Make) -> None:
+    breaker = make(initial_state=State.DISABLED)
+    permit = breaker._stay.admit(breaker, None)  # as for a generator; `acquire` makes one of its own
+    assert permit is not None
+    permit.fail()
+    assert repr(permit) == "<settled permit of breaker 'payments', admitted in DISABLED>"
+    assert breaker.statistics().calls == 0
+
+
+def test_a_result_given_to_a_permit_is_judged(make: Make) -> None:
+    breaker = make(failure_threshold=1, record_result=lambda result: result == "bad")
+    breaker.acquire().succeed("good")
+    assert breaker.state is State.CLOSED
+    breaker.acquire().succeed("bad")
+    assert breaker.state is State.OPEN
+
+
+def test_a_permit_that_fails_with_a_time_asked_for_lengthens_the_open_period(make: Make) -> None:
+    heard = EventRecorder(CallFailed)
+    breaker, error = make(failure_threshold=1, listeners=[heard], ignore_exceptions=Boom), Boom("busy")
+    permit = breaker.acquire()
+    with pytest.raises(ValueError, match=r"^retry_after must be a finite number of seconds, 0 or more, got -1.0$"):
+        permit.fail(error, retry_after=-1.0)
+    permit.fail(error, retry_after=3 * RECOVERY)
+    assert rejection(breaker).retry_after == 3 * RECOVERY
+    [event] = heard.events
+    assert isinstance(event, CallFailed)
+    assert event.exception is error
 
 
 def test_an_async_function_may_have_an_async_fallback_and_a_plain_one(make: Make) -> None:
@@ -195,6 +253,56 @@ def test_a_failure_in_a_row_is_forgiven_under_the_lock(make: Make) -> None:
     with pytest.raises(Locked):
         breaker.call(ok)
     breaker._lock = real
+
+
+# -- probes -------------------------------------------------------------------------------------------------
+
+
+def opening(breaker: CircuitBreaker) -> tuple[str, int, int]:
+    """Why the circuit opened, and of how many calls how many had failed."""
+    report = breaker.last_trip
+    assert report is not None
+    assert breaker.failure_count == report.failures
+    return report.reason, report.calls, report.failures
+
+
+def test_the_report_of_probes_counts_those_that_had_succeeded(make: Make) -> None:
+    breaker = make(initial_state=State.HALF_OPEN, success_threshold=9)
+    succeed(breaker, 2)
+    fail(breaker)
+    assert opening(breaker) == ("a probe failed", 3, 1)
+
+
+def test_the_report_of_a_slow_probe_says_so(make: Make, clock: ManualClock) -> None:
+    breaker = make(initial_state=State.HALF_OPEN, success_threshold=9, trip=SLOW)
+    succeed(breaker)
+    breaker.call(clock.advance, 10.0)
+    assert opening(breaker) == ("a probe was slow", 2, 1)
+
+
+@pytest.mark.parametrize("noticed_by", ["the next call", "another probe", "the probe itself"])
+def test_the_report_of_an_overdue_probe_counts_it(make: Make, clock: ManualClock, noticed_by: str) -> None:
+    breaker = make(initial_state=State.HALF_OPEN, success_threshold=9, half_open_max_calls=2, probe_timeout=5.0)
+    succeed(breaker)
+    overdue = breaker.acquire()
+    clock.advance(1.0)
+    other = breaker.acquire()
+    clock.advance(4.0)
+    if noticed_by == "the next call":
+        rejection(breaker)
+    elif noticed_by == "another probe":
+        other.succeed()
+    else:
+        overdue.succeed()
+    assert opening(breaker) == ("a probe had no answer within 5 s", 2, 1)
+    overdue.release()
+    other.release()
+
+
+def test_a_breaker_with_a_health_check_lets_no_caller_probe(make: Make) -> None:
+    breaker = make(initial_state=State.HALF_OPEN, health_check=ok, health_check_interval=1000.0)
+    assert rejection(breaker).retry_after == 1000.0
+    breaker.close()
 
 
 # -- policies, windows and what they say --------------------------------------------------------------------
