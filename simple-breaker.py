@@ -203,6 +203,7 @@ def demonstrate(screen: Screen, port: int, get: Get, scale: float) -> None:
     breaker.subscribe(changes.append, StateChanged)
     guarded_get = breaker(get)
 
+    screen.say(f"{'time':>8}  {'circuit':<9}  {'answer':<19}  afterwards")
     with closing(Dependency(port)) as server:
         for note, prepare, enough in script(server, breaker):
             prepare()
@@ -234,6 +235,7 @@ def conclude(screen: Screen, breaker: CircuitBreaker) -> None:
     total = breaker.statistics()
     screen.say("called  failed  blocked  opened")
     screen.say(f"{total.calls:6}  {total.failures:6}  {total.rejected:7}  {total.openings:6}\n")
+    screen.say("The circuit, as Mermaid draws it (or: python -m breaker diagram --format svg):")
     screen.say(str(breaker.diagram("mermaid")))
 
 
