@@ -38,7 +38,6 @@ class Leases:
     def end(self, key: int) -> None:
         """The call ended, or had ended before."""
         self._open.pop(key, None)
-        self._overdue.discard(key)
 
     def abandon(self, key: int) -> None:
         """The permit of this call was collected, or could not be settled. Takes no lock."""

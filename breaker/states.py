@@ -37,10 +37,6 @@ class MetricsOnly(Counting):
         super().__init__(breaker)
         self._told = False
 
-    def measure_locked(self, breaker: Model) -> None:
-        super().measure_locked(breaker)
-        self.quiet = False  # each failure may begin or end a crossing
-
     def admit(self, breaker: Model, slow_after: float | None) -> Permit | None:
         permit = super().admit(breaker, slow_after)
         breaker._after_lock()  # a running call found slow may have been told just now

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any
 
 import pytest
-from steps import RECOVERY, THRESHOLD, Boom, Make, boom, fail, ok, rejection, succeed
+from steps import RECOVERY, THRESHOLD, Boom, Make, boom, fail, lose, ok, rejection, succeed
 
 from breaker import (
     Backoff,
@@ -96,7 +96,7 @@ SLOW = SlowCallRate(0.5, 10.0, CountWindow(10), 1)
 
 @pytest.mark.parametrize("joined", [False, True])
 @pytest.mark.parametrize("running", [False, True])
-@pytest.mark.parametrize("state", [State.CLOSED, State.HALF_OPEN, State.RAMPING, State.METRICS_ONLY])
+@pytest.mark.parametrize("state", [State.CLOSED, State.OPEN, State.HALF_OPEN, State.RAMPING, State.METRICS_ONLY])
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_call_site_has_its_own_limit_of_slowness(
     make: Make, clock: ManualClock, function: Callable[..., Any], state: State, running: bool, joined: bool
@@ -105,7 +105,10 @@ def test_a_call_site_has_its_own_limit_of_slowness(
     trip = ConsecutiveFailures(5) | slow if joined else slow
     breaker = make(initial_state=state, trip=trip, ramp=RampUp(100.0, start=1.0), success_threshold=9)
     guarded = breaker.protect(slow_after=3.0)(function)
-    end(guarded(during=lambda: clock.advance(2.9)))
+    if state is State.OPEN:
+        clock.advance(RECOVERY)  # so that the next call finds the circuit in one state and is admitted in another
+    else:
+        end(guarded(during=lambda: clock.advance(2.9)))
     assert breaker.statistics().slow == 0
     end(guarded(during=lambda: clock.advance(3.0)))
     assert breaker.statistics().slow == 1
@@ -241,7 +244,8 @@ LOCK_FREE = [way for way in CALLS if "generator" not in way and "awaitable" not 
 def test_a_healthy_call_takes_no_lock_and_has_no_permit(make: Make, state: State, policy: str, way: str) -> None:
     breaker = make(trip=POLICIES[policy], initial_state=state)
     assert not breaker._stay.gated
-    end(CALLS[way](breaker))
+    fail(breaker)
+    end(CALLS[way](breaker))  # which forgives the failure, if it is one in a row
     breaker._lock = NoLock()  # type: ignore[assignment]  # whoever takes it is found out
     end(CALLS[way](breaker))
 
@@ -305,11 +309,36 @@ def test_a_breaker_with_a_health_check_lets_no_caller_probe(make: Make) -> None:
     breaker.close()
 
 
+def test_a_probe_is_overdue_however_many_have_come_and_gone(make: Make, clock: ManualClock) -> None:
+    breaker = make(initial_state=State.HALF_OPEN, half_open_max_calls=2, probe_timeout=5.0)
+    overdue = breaker.acquire()
+    for _ in range(100):
+        breaker.acquire().release()
+    clock.advance(5.0)
+    rejection(breaker)
+    assert opening(breaker) == ("a probe had no answer within 5 s", 1, 1)
+    overdue.release()
+
+
+def test_a_probe_whose_success_could_not_close_the_circuit_has_given_its_place_back(make: Make) -> None:
+    own = Own(None)
+    breaker = make(trip=own, initial_state=State.HALF_OPEN)
+    own.broken = True
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=r"^no tally today$"):
+            breaker.call(ok)
+    own.broken = False
+    breaker.call(ok)
+    assert breaker.state is State.CLOSED
+
+
 # -- policies, windows and what they say --------------------------------------------------------------------
 
 
 class Own:
     """A policy of a user's, which notes what it is told."""
+
+    broken = False
 
     def __init__(self, timed: bool | None) -> None:
         self.told: list[Any] = []
@@ -317,6 +346,8 @@ class Own:
             self.timed = timed
 
     def open(self, clock: Callable[[], float]) -> Own:
+        if self.broken:
+            raise RuntimeError("no tally today")
         self.told.append(clock())
         return self
 
@@ -396,6 +427,30 @@ def test_a_clock_that_steps_back_a_hair_at_the_edge_of_a_tenth_moves_the_window_
         assert breaker.statistics().window_calls == min(tenth, 10)
 
 
+def test_a_result_is_asked_how_long_to_wait(make: Make) -> None:
+    breaker = make(failure_threshold=1, record_result=lambda result: True, retry_after=lambda result: result)
+    breaker.call(ok, 3 * RECOVERY)
+    assert rejection(breaker).retry_after == 3 * RECOVERY
+
+
+def test_a_disabled_breaker_asks_no_classifier(make: Make) -> None:
+    breaker = make(record_result=boom, record_exceptions=boom, initial_state=State.DISABLED)
+    breaker.acquire().succeed("result")
+    breaker.acquire().fail(Boom("error"))
+    assert breaker.call(ok) == "fine"
+
+
+def test_an_open_period_that_cannot_be_is_refused_in_one_line(make: Make) -> None:
+    class Forever:
+        def period(self, reopenings: int) -> float:
+            return float("inf")
+
+    breaker = make(recovery_timeout=Forever(), failure_threshold=1)
+    with pytest.raises(ValueError, match=r"^an open period must be a finite number of seconds, 0 or more, got inf$"):
+        breaker.call(lose, Boom)
+    assert breaker.state is State.CLOSED
+
+
 # -- settings, and the words in which they are refused ------------------------------------------------------
 
 
@@ -434,6 +489,10 @@ def test_a_ramp_lets_everything_through_when_it_is_over() -> None:
 def test_the_text_of_an_exception_is_two_hundred_characters_at_most(length: int) -> None:
     text = "Boom: " + "x" * (length - len("Boom: "))
     assert text_of(Boom(text.removeprefix("Boom: "))) == (text if length == 200 else text[:197] + "...")
+
+
+def test_a_diagram_is_mermaid_unless_something_else_is_asked_for(make: Make) -> None:
+    assert make().diagram() == make().diagram("mermaid")
 
 
 def test_a_breaker_of_a_subclass_says_so() -> None:
