@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -205,6 +206,15 @@ def test_a_generator_with_a_fallback_is_refused_in_one_line(make: Make, function
     line = "a generator has no fallback: it may have yielded before it failed"
     with pytest.raises(TypeError, match=f"^{line}$"):
         make().protect(fallback=ok)(function)
+
+
+@pytest.mark.skipif(not hasattr(inspect, "markcoroutinefunction"), reason="needs Python 3.12")
+def test_a_function_that_is_marked_as_a_coroutine_function_is_guarded_as_one(make: Make) -> None:
+    @inspect.markcoroutinefunction
+    def marked() -> Awaitable[Any]:
+        return coroutine()
+
+    assert inspect.iscoroutinefunction(make()(marked))
 
 
 @pytest.mark.parametrize("state", [State.CLOSED, State.HALF_OPEN])
@@ -489,6 +499,22 @@ def test_a_ramp_lets_everything_through_when_it_is_over() -> None:
 def test_the_text_of_an_exception_is_two_hundred_characters_at_most(length: int) -> None:
     text = "Boom: " + "x" * (length - len("Boom: "))
     assert text_of(Boom(text.removeprefix("Boom: "))) == (text if length == 200 else text[:197] + "...")
+
+
+def test_a_breaker_that_is_copied_says_in_one_line_why_not(make: Make) -> None:
+    with pytest.raises(
+        TypeError, match=r"^a breaker is shared, not copied or pickled: <CircuitBreaker 'payments' CLOSED>$"
+    ):
+        copy.deepcopy(make())
+
+
+def test_stays_that_are_over_leave_nothing_behind_but_their_totals(make: Make) -> None:
+    breaker = make()
+    for _ in range(50):
+        breaker.call(ok)
+        breaker.reset()
+    assert breaker.statistics().successes == 50
+    assert len(breaker._ledger_locked()._ended) <= 2
 
 
 def test_a_diagram_is_mermaid_unless_something_else_is_asked_for(make: Make) -> None:
