@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import inspect
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -206,6 +207,26 @@ def test_a_generator_with_a_fallback_is_refused_in_one_line(make: Make, function
     line = "a generator has no fallback: it may have yielded before it failed"
     with pytest.raises(TypeError, match=f"^{line}$"):
         make().protect(fallback=ok)(function)
+
+
+def test_an_object_that_is_called_to_make_a_coroutine_is_guarded_as_a_coroutine_function(make: Make) -> None:
+    class Client:
+        async def __call__(self) -> str:
+            return "async"
+
+    class Plain:
+        def __call__(self) -> str:
+            return "plain"
+
+    breaker = make()
+    for made in (Client(), functools.partial(coroutine), functools.wraps(coroutine)(Client())):
+        assert inspect.iscoroutinefunction(breaker(made))
+    for made in (Plain(), functools.partial(plain), functools.wraps(plain)(Plain())):
+        assert not inspect.iscoroutinefunction(breaker(made))
+    breaker.force_open()
+    pending = breaker.call(Client())  # rejected when it is awaited, not before
+    with pytest.raises(CircuitOpenError):
+        end(pending)
 
 
 @pytest.mark.skipif(not hasattr(inspect, "markcoroutinefunction"), reason="needs Python 3.12")
@@ -515,6 +536,12 @@ def test_stays_that_are_over_leave_nothing_behind_but_their_totals(make: Make) -
         breaker.reset()
     assert breaker.statistics().successes == 50
     assert len(breaker._ledger_locked()._ended) <= 2
+
+
+def test_statistics_say_since_when_the_state_has_lasted(make: Make) -> None:
+    breaker = make()
+    breaker.disable()
+    assert breaker.statistics().since == breaker.history[-1].at
 
 
 def test_a_diagram_is_mermaid_unless_something_else_is_asked_for(make: Make) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import re
@@ -398,9 +399,11 @@ def test_where_counting_takes_a_lock_no_child_inherits_it_held() -> None:
     breaker = CircuitBreaker("x")
     breaker.force_open()
     breaker.reset()
-    assert isinstance(breaker._stay.ticks, windows.LockedTicks)
-    with breaker._stay.ticks._lock:
+    with contextlib.ExitStack() as held:
+        for ticks in (breaker._stay.ticks, *breaker._ledger_locked().counters()):
+            assert isinstance(ticks, windows.LockedTicks)
+            held.enter_context(ticks._lock)
         child = os.fork()
         if child == 0:
-            os._exit(breaker.call(int))
+            os._exit(breaker.call(int) + breaker.statistics().failures)
     assert os.waitpid(child, 0)[1] == 0
