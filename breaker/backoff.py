@@ -27,8 +27,8 @@ class Backoff:
     """An open period that grows with each re-opening.
 
     The n-th period is `initial * factor ** n` seconds, spread by `jitter` (0.2: up to 20 % either way,
-    drawn once for each opening, so that a fleet does not probe in step), and never above `maximum`.
-    Raises `ValueError` for a setting that cannot work.
+    drawn once for each opening, so that a fleet does not probe in step), and never above `maximum`; a period
+    that has grown to the maximum is spread below it. Raises `ValueError` for a setting that cannot work.
     """
 
     initial: float
@@ -54,8 +54,8 @@ class Backoff:
             seconds = float(self.initial) * float(self.factor) ** reopenings
         except OverflowError:
             seconds = longest
-        spread = random.uniform(1 - self.jitter, 1 + self.jitter)
-        return min(seconds * spread, longest)
+        seconds = min(seconds, longest)  # before it is spread, or a fleet whose period has grown would be in step
+        return random.uniform(seconds * (1 - self.jitter), min(seconds * (1 + self.jitter), longest))
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,9 +90,11 @@ def _settle_broken(
     outcome = FAILURE if isinstance(broken, Exception) else IGNORED
     settle(breaker, stay, (outcome, None), error or broken, permit)
     try:
+        if broken is error:
+            raise broken
         raise broken from error
     finally:
-        del broken  # its traceback holds this frame, which would hold it
+        del broken, error  # its traceback holds this frame, which would hold it
 
 
 def settle(
@@ -100,13 +102,13 @@ def settle(
 ) -> None:
     """The call that `stay` admitted ended with this verdict. The permit is back when this returns or raises."""
     key = duration = None
-    slow = False
+    slow = 0
     try:
         if permit is not None:
             permit._settled, key = True, permit._key
             if permit._started is not None:
                 duration = breaker._settings.clock() - permit._started
-                slow = verdict[0] is not IGNORED and stay.tally.is_slow(duration, permit._slow_after)
+                slow = 0 if verdict[0] is IGNORED else stay.tally.is_slow(duration, permit._slow_after)
         if verdict[0] is SUCCESS and not slow and (tick := stay.tick) is not None:
             tick()
             if stay.counts:
@@ -129,7 +131,7 @@ def _decide(
     error: BaseException | None,
     key: int | None,
     duration: float | None,
-    slow: bool,
+    slow: int,
     text: str | None,
 ) -> bool:
     """Count the call and move if that is due. False: this may open the circuit, come back with a text."""
@@ -146,10 +148,10 @@ def _decide(
             ledger.ignored += 1
             stay.ignore_locked(breaker, key)
         elif outcome is SUCCESS:
-            ledger.slow += slow
+            ledger.slow += slow > 0
             stay.succeed_locked(breaker, key, duration, slow)
         else:
-            ledger.slow += slow
+            ledger.slow += slow > 0
             ledger.last_text = text
             _note_asked_locked(breaker, asked)
             stay.fail_locked(breaker, key, name_of(error), duration, slow)

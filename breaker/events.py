@@ -79,7 +79,7 @@ class Statistics:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class Event(outbox.Told):
     """What every event tells."""
 
     breaker_name: str

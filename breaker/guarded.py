@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from types import FunctionType, GeneratorType
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
@@ -16,6 +17,7 @@ from breaker import calls, checks
 from breaker.errors import CircuitOpenError
 from breaker.model import Model
 from breaker.outcome import NEUTRAL, SUCCEEDED
+from breaker.permit import Permit
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -110,7 +112,7 @@ def _coroutine(breaker: Model, fn: Callable[..., Any], slow_after: float | None)
 
 
 def call_gated(breaker: Model, slow_after: float | None, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """One call with a permit. What `fn` returns to be awaited is guarded when it is awaited."""
+    """One call with a permit. What `fn` returns to be awaited is settled when it has been awaited."""
     if not callable(fn):
         raise TypeError(f"call needs a function, got {fn!r}")
     permit = breaker._stay.admit(breaker, slow_after) or calls.admit_after_move(breaker, slow_after)
@@ -120,8 +122,18 @@ def call_gated(breaker: Model, slow_after: float | None, fn: Callable[..., Any],
         calls.settle_error(breaker, permit._stay, error, permit)
         raise
     if type(result) not in PLAIN and is_awaitable(result):
-        calls.take_back(breaker, permit)
-        return await_guarded(breaker, slow_after, result)
+        return _await_admitted(breaker, permit, result)
+    calls.settle_result(breaker, permit._stay, result, permit)
+    return result
+
+
+async def _await_admitted(breaker: Model, permit: Permit, awaitable: Any) -> Any:
+    """Await what an admitted call returned: what it stands for may be under way already."""
+    try:
+        result = await awaitable
+    except BaseException as error:
+        calls.settle_error(breaker, permit._stay, error, permit)
+        raise
     calls.settle_result(breaker, permit._stay, result, permit)
     return result
 
@@ -180,7 +192,7 @@ def _async_generator(breaker: Model, fn: Callable[..., Any], slow_after: float |
         permit, closed = calls.admit(breaker, slow_after), NEUTRAL
         try:
             items = fn(*args, **kwargs)
-            step = anext(items)
+            step = _first_step(items)
             while True:
                 try:
                     item = await step
@@ -203,6 +215,16 @@ def _async_generator(breaker: Model, fn: Callable[..., Any], slow_after: float |
         calls.settle(breaker, permit._stay, SUCCEEDED, None, permit)
 
     return wrapper
+
+
+def _first_step(items: AsyncGenerator[Any, Any]) -> Any:
+    """`anext(items)`, unknown to the event loop, which would close this generator and its guard at the same time."""
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return anext(items)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
 
 
 class Fallback(Protocol[A]):

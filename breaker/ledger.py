@@ -78,7 +78,7 @@ class Ledger:
         """The circuit is closed: open periods start over."""
         self.reopenings, self.asked_until = 0, None
 
-    def add_late(self, outcome: Outcome, slow: bool) -> None:
+    def add_late(self, outcome: Outcome, slow: int) -> None:
         """A call ended after the stay that admitted it: it decides nothing, but it was made."""
         if outcome is IGNORED:
             self.ignored += 1
@@ -87,7 +87,7 @@ class Ledger:
             self.failures += 1
         else:
             self.successes += 1
-        self.slow += slow
+        self.slow += slow > 0
 
 
 def _count_alone() -> int:

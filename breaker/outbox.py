@@ -21,6 +21,12 @@ from breaker import process
 logger = logging.getLogger("breaker")
 
 
+class Told:
+    """What listeners may be told: the events are of this type."""
+
+    __slots__ = ()
+
+
 class Subscription(NamedTuple):
     """Who wants which events."""
 
@@ -38,7 +44,7 @@ class Subscription(NamedTuple):
         own = getattr(callback, "event_types", ())
         types = types or (own if isinstance(own, tuple) else ())  # a mock has any attribute you ask for
         for kind in types:
-            if not isinstance(kind, type) or not hasattr(kind, "breaker_name"):
+            if not isinstance(kind, type) or not issubclass(kind, Told):
                 raise TypeError(f"subscribe to event types, such as StateChanged, got {kind!r}")
         return cls(callback, types)
 

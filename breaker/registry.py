@@ -194,7 +194,9 @@ class Registry:
 
 
 def _from_settings(settings: dict[str, Any]) -> Callable[[Any], CircuitBreaker]:
-    CircuitBreaker("", **settings)
+    if "listeners" in settings:
+        settings = {**settings, "listeners": tuple(settings["listeners"])}  # an iterator would serve one breaker
+    CircuitBreaker("", **settings).close()
     return lambda key: CircuitBreaker(str(key), **settings)
 
 

@@ -33,7 +33,7 @@ class Share(Tally):
         if self.tripped(more=1):
             return False
         ticks = self._ticks
-        self.count(ticks.take_locked(), kind, None, False)
+        self.count(ticks.take_locked(), kind, None, 0)
         ticks.failed += 1
         return True
 
@@ -75,7 +75,7 @@ class FailureShare(Share):
 
     __slots__ = ()
 
-    def count(self, number: int, kind: str | None, duration: float | None, slow: bool) -> None:
+    def count(self, number: int, kind: str | None, duration: float | None, slow: int) -> None:
         if kind is not None:
             self._bad.append((number, kind))
 
@@ -102,10 +102,10 @@ class SlowShare(Share):
         if self._running is not None:
             self.tick = None  # each call's end must be noted
 
-    def is_slow(self, duration: float, slow_after: float | None) -> bool:
+    def is_slow(self, duration: float, slow_after: float | None) -> int:
         return duration >= (self._slower_than if slow_after is None else slow_after)
 
-    def count(self, number: int, kind: str | None, duration: float | None, slow: bool) -> None:
+    def count(self, number: int, kind: str | None, duration: float | None, slow: int) -> None:
         if slow:
             self._bad.append((number, kind))
 

@@ -37,12 +37,16 @@ class MetricsOnly(Counting):
         super().__init__(breaker)
         self._told = False
 
+    def measure_locked(self, breaker: Model) -> None:
+        super().measure_locked(breaker)
+        self.quiet = False  # each failure may end a crossing
+
     def admit(self, breaker: Model, slow_after: float | None) -> Permit | None:
         permit = super().admit(breaker, slow_after)
         breaker._after_lock()  # a running call found slow may have been told just now
         return permit
 
-    def _count_locked(self, key: int | None, kind: str | None, duration: float | None, slow: bool) -> None:
+    def _count_locked(self, key: int | None, kind: str | None, duration: float | None, slow: int) -> None:
         # Successes may have carried the rate below the limit unseen: that ends a crossing.
         self._told = self._told and self.tally.tripped()
         super()._count_locked(key, kind, duration, slow)
@@ -190,16 +194,16 @@ class HalfOpen(Stay):
         """Whether a probe's lease ran out. The boundary instant counts as run out."""
         return self._leases.overdue(breaker._settings.clock()) > 0
 
-    def succeed_locked(self, breaker: Model, key: int | None, duration: float | None, slow: bool) -> None:
+    def succeed_locked(self, breaker: Model, key: int | None, duration: float | None, slow: int) -> None:
         breaker._ledger_locked().successes += 1
-        self._slow = slow
+        self._slow = slow > 0
         if slow:
             self._end_probe_locked(breaker, key, failed=True)
         elif self._end_probe_locked(breaker, key, failed=False):
             self.successes += 1
             breaker._fire_locked(self, PROBE_SUCCEEDED)
 
-    def fail_locked(self, breaker: Model, key: int | None, kind: str, duration: float | None, slow: bool) -> None:
+    def fail_locked(self, breaker: Model, key: int | None, kind: str, duration: float | None, slow: int) -> None:
         breaker._ledger_locked().failures += 1
         self._kind = kind
         self._end_probe_locked(breaker, key, failed=True)

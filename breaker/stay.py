@@ -54,10 +54,10 @@ class Stay:
         """Seconds until a call may be let through; None when only an operator can say."""
         return 0.0
 
-    def succeed_locked(self, breaker: Model, key: int | None, duration: float | None, slow: bool) -> None:
+    def succeed_locked(self, breaker: Model, key: int | None, duration: float | None, slow: int) -> None:
         """A call that this stay admitted ended well."""
 
-    def fail_locked(self, breaker: Model, key: int | None, kind: str, duration: float | None, slow: bool) -> None:
+    def fail_locked(self, breaker: Model, key: int | None, kind: str, duration: float | None, slow: int) -> None:
         """A call that this stay admitted failed."""
 
     def ignore_locked(self, breaker: Model, key: int | None) -> None:
@@ -137,17 +137,17 @@ class Counting(Stay):
             "exceptions": dict(sorted(tally.kinds().items(), key=lambda kind: -kind[1])),
         }
 
-    def succeed_locked(self, breaker: Model, key: int | None, duration: float | None, slow: bool) -> None:
+    def succeed_locked(self, breaker: Model, key: int | None, duration: float | None, slow: int) -> None:
         self._count_locked(key, None, duration, slow)
         if slow:
             self.judge_locked(breaker)
 
-    def fail_locked(self, breaker: Model, key: int | None, kind: str, duration: float | None, slow: bool) -> None:
+    def fail_locked(self, breaker: Model, key: int | None, kind: str, duration: float | None, slow: int) -> None:
         self.ticks.failed += 1
         self._count_locked(key, kind, duration, slow)
         self.judge_locked(breaker)
 
-    def _count_locked(self, key: int | None, kind: str | None, duration: float | None, slow: bool) -> None:
+    def _count_locked(self, key: int | None, kind: str | None, duration: float | None, slow: int) -> None:
         self.release_locked(key)
         tally = self.tally
         tally.turn()

@@ -27,7 +27,7 @@ class Tally:
     def turn(self) -> None:
         """Time may have passed: bring windows up to date before a call is numbered."""
 
-    def count(self, number: int, kind: str | None, duration: float | None, slow: bool) -> None:
+    def count(self, number: int, kind: str | None, duration: float | None, slow: int) -> None:
         """One call ended: `number` is its tick, `kind` names its failure (None: it succeeded)."""
 
     def tripped(self, more: int = 0) -> bool:
@@ -38,9 +38,12 @@ class Tally:
         """Count a failure that cannot reach the limit. False, and nothing counted, for one that may."""
         return False
 
-    def is_slow(self, duration: float, slow_after: float | None) -> bool:
-        """Whether a call of `duration` seconds is slow here; `slow_after` is the call site's own limit."""
-        return False
+    def is_slow(self, duration: float, slow_after: float | None) -> int:
+        """Whether a call of `duration` seconds is slow here; `slow_after` is the call site's own limit.
+
+        0 if not; else, for tallies that count together, a bit for each that finds it slow.
+        """
+        return 0
 
     def newly_overdue(self, now: float) -> bool:
         """Whether calls still running have become slow since this was last asked."""
@@ -94,7 +97,7 @@ class InARow(Tally):
         self._ticks, self.tick = ticks, ticks.__next__
         self._kinds: dict[str, int] | None = None  # made at the first failure: most breakers never see one
 
-    def count(self, number: int, kind: str | None, duration: float | None, slow: bool) -> None:
+    def count(self, number: int, kind: str | None, duration: float | None, slow: int) -> None:
         if kind is None:
             self._failures, self._kinds, self.tick = 0, None, self._ticks.__next__
             return
@@ -141,7 +144,7 @@ class OfUser(Tally):
         self._theirs = theirs
         self.tick = None
 
-    def count(self, number: int, kind: str | None, duration: float | None, slow: bool) -> None:
+    def count(self, number: int, kind: str | None, duration: float | None, slow: int) -> None:
         if kind is None:
             self._theirs.succeeded(duration)
         else:
@@ -174,16 +177,16 @@ class Together(Tally):
         for tally in self._all:
             tally.turn()
 
-    def count(self, number: int, kind: str | None, duration: float | None, slow: bool) -> None:
-        for tally in self._all:
-            tally.count(number, kind, duration, slow)
+    def count(self, number: int, kind: str | None, duration: float | None, slow: int) -> None:
+        for place, tally in enumerate(self._all):
+            tally.count(number, kind, duration, slow >> place & 1)
         self._join_ticks()
 
     def tripped(self, more: int = 0) -> bool:
         return any(tally.tripped(more) for tally in self._all)
 
-    def is_slow(self, duration: float, slow_after: float | None) -> bool:
-        return any(tally.is_slow(duration, slow_after) for tally in self._all)
+    def is_slow(self, duration: float, slow_after: float | None) -> int:
+        return sum(tally.is_slow(duration, slow_after) << place for place, tally in enumerate(self._all))
 
     @property
     def tracks_running(self) -> bool:  # type: ignore[override]  # the members decide

@@ -10,10 +10,12 @@ import re
 import sys
 import threading
 import types
+from collections.abc import AsyncGenerator
 from types import FrameType
 from typing import Any
 
 import pytest
+from steps import Boom, Make, fail, lose, succeed
 from transitions import MachineError
 
 from breaker import (
@@ -23,9 +25,13 @@ from breaker import (
     CountWindow,
     FailureRate,
     RampUp,
+    Registry,
+    SlowCallRate,
     State,
     StateChanged,
+    Statistics,
     TimeWindow,
+    TripReport,
     ledger,
     model,
     stay,
@@ -33,6 +39,7 @@ from breaker import (
 )
 from breaker.events import subscribe_all
 from breaker.table import PROBE_FAILED
+from breaker.testing import ManualClock
 
 
 @pytest.mark.parametrize("state", [State.CLOSED, State.HALF_OPEN, State.METRICS_ONLY])
@@ -407,3 +414,120 @@ def test_where_counting_takes_a_lock_no_child_inherits_it_held() -> None:
         if child == 0:
             os._exit(breaker.call(int) + breaker.statistics().failures)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_two_limits_of_slowness_are_each_judged_by_their_own(make: Make, clock: ManualClock) -> None:
+    window = CountWindow(10)
+    often, very = SlowCallRate(0.9, 1.0, window), SlowCallRate(0.3, 10.0, window)
+    breaker = make(trip=often | very)
+    for call in range(10):
+        breaker.call(clock.advance, 2.0 if call >= 6 else 0.1)
+    assert breaker.state is State.CLOSED
+    for _ in range(3):
+        breaker.call(clock.advance, 10.0)
+    report = breaker.last_trip
+    assert report is not None
+    assert (report.policy, report.slow_calls, report.slow_call_rate) == (repr(very), 3, 0.3)
+
+
+def test_a_crossing_that_ended_unseen_is_told_when_it_comes_again(make: Make, clock: ManualClock) -> None:
+    breaker = make(trip=FailureRate(0.5, TimeWindow(6.0), 4), initial_state=State.METRICS_ONLY)
+    fail(breaker, 4)
+    assert len(breaker.history) == 1
+    clock.advance(60.0)
+    fail(breaker, 3)
+    succeed(breaker)
+    fail(breaker, 2)
+    assert len(breaker.history) == 2
+
+
+def test_what_a_probe_returned_to_be_awaited_holds_its_place_until_it_is(make: Make) -> None:
+    breaker = make(initial_state=State.HALF_OPEN)
+    begun = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        first = breaker.call(loop.run_in_executor, None, begun.append, 1)
+        for _ in range(5):
+            with pytest.raises(CircuitOpenError):
+                breaker.call(loop.run_in_executor, None, begun.append, 1)
+        await first
+
+    asyncio.run(main())
+    assert (len(begun), breaker.state) == (1, State.CLOSED)
+
+
+def test_what_a_ramp_lets_through_to_be_awaited_has_used_one_share(make: Make) -> None:
+    breaker = make(ramp=RampUp(100.0, start=0.5), initial_state=State.RAMPING)
+
+    async def answer() -> int:
+        return 1
+
+    async def main() -> int:
+        passed = 0
+        for _ in range(100):
+            with contextlib.suppress(CircuitOpenError):
+                passed += await breaker.call(lambda: answer())
+        return passed
+
+    assert asyncio.run(main()) == 50
+
+
+def test_an_async_generator_that_the_loop_closes_at_its_end_is_a_success(make: Make) -> None:
+    breaker, kept, troubles = make(failure_threshold=1), [], []
+
+    @breaker
+    async def rows() -> AsyncGenerator[int, None]:
+        try:
+            while True:
+                yield 1
+        finally:
+            await asyncio.sleep(0.001)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: troubles.append(context))
+        kept.append(rows())
+        await anext(kept[-1])
+
+    for _ in range(3):
+        asyncio.run(main())
+    assert troubles == []
+    assert (breaker.state, breaker.statistics().successes) == (State.CLOSED, 3)
+
+
+def test_a_predicate_that_raises_the_error_it_is_asked_about_makes_no_ring(make: Make) -> None:
+    def judge(error: BaseException) -> bool:
+        raise error
+
+    breaker = make(record_exceptions=judge)
+    with pytest.raises(Boom) as caught:
+        breaker.call(lose, Boom)
+    assert caught.value.__cause__ is None
+    assert breaker.failure_count == 1
+
+
+def test_at_its_maximum_a_backoff_is_still_spread() -> None:
+    drawn = [Backoff(5.0, maximum=300.0, jitter=0.2).period(8) for _ in range(100)]
+    assert 240.0 <= min(drawn) < max(drawn) <= 300.0
+    assert len(set(drawn)) > 90
+
+
+@pytest.mark.parametrize("kind", [CircuitOpenError, Statistics, TripReport, int, "StateChanged"])
+def test_only_events_are_subscribed_to(make: Make, kind: Any) -> None:
+    with pytest.raises(TypeError, match="subscribe to event types, such as StateChanged, got "):
+        make().subscribe(print, kind)
+
+
+def test_every_breaker_of_a_registry_has_the_listeners_of_its_settings() -> None:
+    heard: list[Any] = []
+    registry = Registry(listeners=iter([heard.append]))
+    registry["a"].disable()
+    registry["b"].disable()
+    assert [event.breaker_name for event in heard] == ["a", "b"]
+
+
+def test_a_registry_pings_nobody_before_it_is_asked_for_a_key() -> None:
+    Registry(initial_state=State.OPEN, recovery_timeout=0.0, health_check=int, health_check_interval=1000.0)
+    for thread in [thread for thread in threading.enumerate() if thread.name.startswith("health of")]:
+        thread.join(10)
+        assert not thread.is_alive()

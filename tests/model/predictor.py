@@ -105,7 +105,7 @@ class Predictor:
         recovery, asked = self.settings.recovery, self.asked_until - now
         if isinstance(recovery, Backoff):
             longest = float("inf") if recovery.maximum is None else recovery.maximum
-            middle = recovery.initial * recovery.factor**self.reopenings
+            middle = min(recovery.initial * recovery.factor**self.reopenings, longest)
             spread = (middle * (1 - recovery.jitter), middle * (1 + recovery.jitter))
             low, high = (min(max(edge, asked), longest) for edge in spread)
         else:
