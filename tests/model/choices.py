@@ -26,11 +26,18 @@ from breaker import (
 SLOW = 2.0
 _windows = st.sampled_from([CountWindow(3), CountWindow(4), CountWindow(20), TimeWindow(4.0), TimeWindow(20.0)])
 _shares = st.sampled_from([0.25, 0.5, 0.75, 1.0])
-_policies = st.one_of(
+
+
+def _slow(limits: list[float]) -> Any:
+    return st.builds(SlowCallRate, _shares, st.sampled_from(limits), _windows, st.integers(1, 3), st.booleans())
+
+
+_policy = st.one_of(
     st.builds(ConsecutiveFailures, st.integers(1, 3)),
     st.builds(FailureRate, _shares, _windows, st.integers(1, 3)),
-    st.builds(SlowCallRate, _shares, st.just(SLOW), _windows, st.integers(1, 3), st.booleans()),
+    _slow([SLOW]),
 )
+_policies = st.one_of(st.lists(_policy, min_size=1, max_size=2), st.tuples(_slow([SLOW]), _slow([2 * SLOW])))
 _recoveries = st.one_of(
     st.sampled_from([1.0, 5.0]),
     st.builds(
@@ -49,7 +56,7 @@ def _settings(draw: st.DrawFn) -> Settings:
     ramp = draw(_ramp) if draw(st.sampled_from((True, True, True, False))) else None
     first = [State.CLOSED] * 6 + [state for state in State if ramp or state is not State.RAMPING]
     return Settings(
-        policies=tuple(draw(st.lists(_policies, min_size=1, max_size=2))),
+        policies=tuple(draw(_policies)),
         recovery=draw(_recoveries),
         success_threshold=draw(st.integers(1, 3)),
         half_open_max_calls=draw(st.integers(1, 3)),

@@ -22,6 +22,7 @@ class Done:
     at: float
     failed: bool
     slow: bool = False
+    duration: float = 0.0
 
 
 def in_a_row(done: list[Done]) -> int:
@@ -50,7 +51,8 @@ def _reached(policy: FailureRate | SlowCallRate, held: list[Done], overdue: int)
     if isinstance(policy, FailureRate):
         bad, calls = sum(call.failed for call in held), len(held)
     else:
-        bad, calls = sum(call.slow for call in held) + overdue, len(held) + overdue
+        bad = sum(call.duration >= policy.slower_than for call in held) + overdue
+        calls = len(held) + overdue
     return calls >= policy.minimum_calls and bad / calls >= policy.threshold
 
 

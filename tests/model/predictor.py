@@ -226,7 +226,7 @@ class Predictor:
         before = self._reached(now)
         del stay.running[ticket]
         if end.outcome != "neutral":
-            self._call_ended(Done(now, failed, slow), before, seen)
+            self._call_ended(Done(now, failed, slow, duration), before, seen)
 
     def drop(self, ticket: object, stay: Stay) -> None:
         """The call's permit was collected unsettled."""
