@@ -7,6 +7,7 @@ import copy
 import functools
 import inspect
 import re
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any
 
@@ -16,6 +17,7 @@ from steps import RECOVERY, THRESHOLD, Boom, Make, boom, fail, lose, ok, rejecti
 from breaker import (
     Backoff,
     CallFailed,
+    CallSucceeded,
     CircuitBreaker,
     CircuitOpenError,
     ConsecutiveFailures,
@@ -275,6 +277,7 @@ LOCK_FREE = [way for way in CALLS if "generator" not in way and "awaitable" not 
 def test_a_healthy_call_takes_no_lock_and_has_no_permit(make: Make, state: State, policy: str, way: str) -> None:
     breaker = make(trip=POLICIES[policy], initial_state=state)
     assert not breaker._stay.gated
+    assert breaker._stay.tick is not None
     fail(breaker)
     end(CALLS[way](breaker))  # which forgives the failure, if it is one in a row
     breaker._lock = NoLock()  # type: ignore[assignment]  # whoever takes it is found out
@@ -488,6 +491,8 @@ def test_an_open_period_that_cannot_be_is_refused_in_one_line(make: Make) -> Non
 @pytest.mark.parametrize(
     ("setting", "line"),
     [
+        (lambda: CountWindow(0), "size must be a whole number of at least 1, got 0"),
+        (lambda: Backoff(1.0, jitter=-0.5), "jitter must be a finite number of seconds, 0 or more, got -0.5"),
         (lambda: RampUp(-1.0), "seconds must be a finite number of seconds above 0, got -1.0"),
         (lambda: TimeWindow(-1.0), "seconds must be a finite number of seconds above 0, got -1.0"),
         (lambda: RampUp(1.0, start=2.0), "start must be a share above 0 and at most 1, got 2.0"),
@@ -507,7 +512,28 @@ def test_a_setting_is_refused_in_one_line(setting: Callable[[], object], line: s
         setting()
 
 
+def test_two_words_for_one_setting_are_refused_in_one_line() -> None:
+    line = "give failure_threshold or trip, not both: failure_threshold=5 is ConsecutiveFailures(5)"
+    with pytest.raises(TypeError, match=f"^{re.escape(line)}$"):
+        CircuitBreaker("x", failure_threshold=5, trip=ConsecutiveFailures(5))
+
+
+def test_a_health_check_is_made_every_five_seconds_if_nothing_else_is_said() -> None:
+    assert inspect.signature(CircuitBreaker).parameters["health_check_interval"].default == 5.0
+
+
+def test_an_open_period_of_ones_own_lends_the_probes_its_beginning_only_if_that_is_a_number() -> None:
+    class Lunar:
+        initial = "the next full moon"
+
+        def period(self, reopenings: int) -> float:
+            return 30.0
+
+    assert CircuitBreaker("x", recovery_timeout=Lunar(), initial_state=State.HALF_OPEN).call(ok) == "fine"
+
+
 def test_the_least_and_the_most_that_settings_may_be() -> None:
+    assert CircuitBreaker("x", recovery_timeout=sys.float_info.max).recovery_timeout == sys.float_info.max
     assert Backoff(1.0, jitter=1.0).jitter == 1.0
     assert TimeWindow(1e-6).seconds == 1e-6
 
@@ -573,6 +599,29 @@ def test_a_classifier_that_raises_is_told_of_with_the_original_or_else_with_itse
     for breaker, name in ((on_error, "Boom"), (on_result, "LookupError")):
         assert breaker.last_trip is not None
         assert breaker.last_trip.exceptions == {name: 1}
+
+
+def test_an_exception_that_is_no_failure_is_told_with_the_success(make: Make) -> None:
+    heard = EventRecorder(CallSucceeded)
+    breaker = make(record_exceptions=OSError, listeners=[heard])
+    fail(breaker)
+    [event] = heard.events
+    assert isinstance(event, CallSucceeded)
+    assert isinstance(event.exception, Boom)
+
+
+def test_a_breaker_made_open_has_last_failed_then(make: Make) -> None:
+    breaker = make(initial_state=State.OPEN)
+    assert breaker.last_failure_time == breaker.statistics().since
+
+
+@pytest.mark.thread_unsafe(reason="hears the breakers of all threads")
+def test_a_breaker_made_while_somebody_listens_to_all_has_its_own_listeners_too(make: Make) -> None:
+    own = EventRecorder(StateChanged)
+    end_all = subscribe_all(ok, StateChanged)
+    make(listeners=[own]).disable()
+    end_all()
+    assert len(own.events) == 1
 
 
 def test_metrics_only_tells_whose_limit_was_reached_and_when(make: Make) -> None:
