@@ -38,10 +38,8 @@ class Backoff:
 
     def __post_init__(self) -> None:
         checks.positive_seconds("initial", self.initial)
-        if checks.seconds("factor", self.factor) < 1:
-            raise ValueError(f"factor must be at least 1, or the period would shrink, got {self.factor!r}")
-        if checks.seconds("jitter", self.jitter) > 1:
-            raise ValueError(f"jitter must be a share between 0 and 1, got {self.jitter!r}")
+        checks.within("factor", self.factor, 1, sys.float_info.max, "at least 1, or the period would shrink")
+        checks.within("jitter", self.jitter, 0, 1, "a share between 0 and 1")
         if self.maximum is not None and checks.seconds("maximum", self.maximum) < self.initial:
             raise ValueError(f"maximum must be at least initial ({self.initial!r}), got {self.maximum!r}")
 

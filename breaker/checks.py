@@ -46,3 +46,10 @@ def share(name: str, value: Any) -> float:
     if not _is_number(value) or not 0 < value <= 1:
         raise _refuse(name, value, "a share above 0 and at most 1")
     return float(value)
+
+
+def within(name: str, value: Any, least: float, most: float, wanted: str) -> float:
+    """A number from `least` to `most`, both allowed; `wanted` says so."""
+    if not _is_number(value) or not least <= value <= most:
+        raise _refuse(name, value, wanted)
+    return float(value)

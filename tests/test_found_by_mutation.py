@@ -492,7 +492,8 @@ def test_an_open_period_that_cannot_be_is_refused_in_one_line(make: Make) -> Non
     ("setting", "line"),
     [
         (lambda: CountWindow(0), "size must be a whole number of at least 1, got 0"),
-        (lambda: Backoff(1.0, jitter=-0.5), "jitter must be a finite number of seconds, 0 or more, got -0.5"),
+        (lambda: Backoff(1.0, factor=0.9), "factor must be at least 1, or the period would shrink, got 0.9"),
+        (lambda: Backoff(1.0, jitter=-0.5), "jitter must be a share between 0 and 1, got -0.5"),
         (lambda: RampUp(-1.0), "seconds must be a finite number of seconds above 0, got -1.0"),
         (lambda: TimeWindow(-1.0), "seconds must be a finite number of seconds above 0, got -1.0"),
         (lambda: RampUp(1.0, start=2.0), "start must be a share above 0 and at most 1, got 2.0"),
