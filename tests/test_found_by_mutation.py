@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import functools
 import inspect
@@ -209,6 +210,21 @@ def test_a_generator_with_a_fallback_is_refused_in_one_line(make: Make, function
     line = "a generator has no fallback: it may have yielded before it failed"
     with pytest.raises(TypeError, match=f"^{line}$"):
         make().protect(fallback=ok)(function)
+
+
+def test_what_a_probe_returned_to_be_awaited_decides_when_it_ends(make: Make) -> None:
+    async def bad() -> str:
+        return "bad"
+
+    async def lost() -> None:
+        raise Boom
+
+    for made, reason in ((bad, {"bad result": 1}), (lost, {"Boom": 1})):
+        breaker = make(initial_state=State.HALF_OPEN, record_result=lambda result: result == "bad")
+        with contextlib.suppress(Boom):
+            end(breaker.call(lambda made=made: made()))
+        assert breaker.last_trip is not None
+        assert breaker.last_trip.exceptions == reason
 
 
 def test_an_object_that_is_called_to_make_a_coroutine_is_guarded_as_a_coroutine_function(make: Make) -> None:
@@ -535,7 +551,8 @@ def test_an_open_period_of_ones_own_lends_the_probes_its_beginning_only_if_that_
 
 def test_the_least_and_the_most_that_settings_may_be() -> None:
     assert CircuitBreaker("x", recovery_timeout=sys.float_info.max).recovery_timeout == sys.float_info.max
-    assert Backoff(1.0, jitter=1.0).jitter == 1.0
+    assert Backoff(1.0, factor=1.0, jitter=1.0).jitter == 1.0
+    assert Backoff(1.0, factor=sys.float_info.max, jitter=0.0).jitter == 0.0
     assert TimeWindow(1e-6).seconds == 1e-6
 
 
