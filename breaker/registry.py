@@ -31,8 +31,8 @@ class Registry:
     `max_size` breakers are kept, the least recently used ones go first; so do those not asked for in
     `idle_timeout` seconds (on the `clock` given, if any). Only CLOSED ones are let go of, so the registry
     may hold more than `max_size` while many circuits are open, or in an operator's state. One that was let
-    go of while a call held it, and opens at the end of that call, is forgotten with it. Raises `ValueError` or `TypeError` for a
-    setting that cannot work.
+    go of while a call held it, and opens at the end of that call, is forgotten with it. Raises
+    `ValueError` or `TypeError` for a setting that cannot work.
     """
 
     def __init__(
