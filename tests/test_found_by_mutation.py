@@ -295,6 +295,8 @@ def test_a_healthy_call_takes_no_lock_and_has_no_permit(make: Make, state: State
     assert not breaker._stay.gated
     assert breaker._stay.tick is not None
     fail(breaker)
+    has_to_forgive = state is State.CLOSED and ("in a row" in policy or "joined" in policy)
+    assert (breaker._stay.tick is None) == has_to_forgive
     end(CALLS[way](breaker))  # which forgives the failure, if it is one in a row
     breaker._lock = NoLock()  # type: ignore[assignment]  # whoever takes it is found out
     end(CALLS[way](breaker))
@@ -416,18 +418,19 @@ class Own:
 
 @pytest.mark.parametrize(("timed", "duration"), [(True, 2.0), (False, None), (None, None)])
 @pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize("state", [State.CLOSED, State.METRICS_ONLY])
 def test_a_policy_of_ones_own_is_told_durations_if_it_is_timed(
-    make: Make, clock: ManualClock, timed: bool | None, duration: float | None, joined: bool
+    make: Make, clock: ManualClock, timed: bool | None, duration: float | None, joined: bool, state: State
 ) -> None:
     own = Own(timed)
-    breaker = make(trip=ConsecutiveFailures(9) | own if joined else own)
+    breaker = make(trip=ConsecutiveFailures(9) | own if joined else own, initial_state=state)
     started = clock()
     breaker.call(clock.advance, 2.0)
     for _ in range(2):
         with pytest.raises(Boom):
             breaker.call(lambda: (clock.advance(2.0), boom()))
     assert own.told == [started, duration, ("Boom", duration), ("Boom", duration)]
-    report = breaker.last_trip
+    report = breaker.history[-1].report
     assert report is not None
     assert (report.policy, report.reason) == ("Own()", "its policy said so")
 
