@@ -24,6 +24,7 @@ from breaker import (
     ConsecutiveFailures,
     CountWindow,
     FailureRate,
+    Permit,
     RampUp,
     SlowCallRate,
     State,
@@ -162,6 +163,10 @@ def test_a_coroutine_that_is_rejected_is_closed(make: Make) -> None:
     assert inspect.getcoroutinestate(made) == inspect.CORO_CLOSED
 
 
+def test_a_permit_that_an_interrupt_left_half_made_is_none() -> None:
+    Permit.__new__(Permit).__del__()  # what the interpreter does with it; a warning would be an error here
+
+
 def test_a_permit_of_a_disabled_breaker_is_like_any_other(make: Make) -> None:
     breaker = make(initial_state=State.DISABLED)
     permit = breaker._stay.admit(breaker, None)  # as for a generator; `acquire` makes one of its own
@@ -253,7 +258,11 @@ def test_a_function_that_is_marked_as_a_coroutine_function_is_guarded_as_one(mak
     def marked() -> Awaitable[Any]:
         return coroutine()
 
-    assert inspect.iscoroutinefunction(make()(marked))
+    breaker = make()
+    breaker.force_open()
+    pending = breaker.call(marked)  # rejected when it is awaited, not before
+    with pytest.raises(CircuitOpenError):
+        end(pending)
 
 
 @pytest.mark.parametrize("state", [State.CLOSED, State.HALF_OPEN])
