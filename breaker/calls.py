@@ -108,7 +108,7 @@ def settle(
             permit._settled, key = True, permit._key
             if permit._started is not None:
                 duration = breaker._settings.clock() - permit._started
-                slow = 0 if verdict[0] is IGNORED else stay.tally.is_slow(duration, permit._slow_after)
+                slow = stay.tally.is_slow(duration, permit._slow_after)
         if verdict[0] is SUCCESS and not slow and (tick := stay.tick) is not None:
             tick()
             if stay.counts:
