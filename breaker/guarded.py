@@ -210,6 +210,7 @@ def _async_generator(breaker: Model, fn: Callable[..., Any], slow_after: float |
             calls.settle(breaker, permit._stay, closed, None, permit)
             raise
         except BaseException as error:
+            step = None  # it holds what was thrown in, whose traceback holds this frame
             calls.settle_error(breaker, permit._stay, error, permit)
             raise
         calls.settle(breaker, permit._stay, SUCCEEDED, None, permit)

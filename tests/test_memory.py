@@ -8,7 +8,7 @@ import gc
 import sys
 import tracemalloc
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -171,6 +171,29 @@ def test_a_fallback_leaves_nothing_to_collect(make: Make, fallback_on: Any) -> N
     guarded = breaker.protect(fallback=lambda error, kind: "instead", fallback_on=fallback_on)(lose)
     assert guarded(Boom) == "instead"
     assert leaves_nothing(lambda: guarded(Boom))
+
+
+def test_what_is_thrown_into_an_async_generator_leaves_nothing_to_collect(make: Make) -> None:
+    breaker = make(failure_threshold=100)
+
+    @breaker
+    async def rows() -> AsyncGenerator[int, None]:
+        yield 1
+
+    async def throw() -> None:
+        items = rows()
+        await anext(items)
+        with contextlib.suppress(Boom):
+            await items.athrow(Boom())
+
+    async def main() -> int:
+        await throw()
+        gc.collect()
+        await throw()
+        return gc.collect()
+
+    assert asyncio.run(main()) == 0
+    assert breaker.failure_count == 2
 
 
 def test_a_whole_outage_leaves_nothing_to_collect(make: Make, clock: ManualClock) -> None:
