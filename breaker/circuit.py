@@ -97,9 +97,9 @@ class CircuitBreaker(Model):
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call `fn` and return what it returns, or raise what it raises.
 
-        With an `async def`, or anything that returns an awaitable, returns an awaitable that is admitted
-        and settled when it is awaited. Raises `CircuitOpenError` without calling `fn` when the circuit does
-        not let it through, and `TypeError` when `fn` is not callable.
+        An awaitable is settled when it is awaited; one of an `async def` is admitted then, too. Raises
+        `CircuitOpenError` without calling `fn` when the circuit does not let it through, and `TypeError`
+        when `fn` is not callable.
         """
         stay = self._stay
         if stay.gated:

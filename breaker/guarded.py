@@ -49,7 +49,7 @@ def is_async(fn: Any) -> bool:
     """Whether calling `fn` makes a coroutine: async functions, and objects whose `__call__` is one."""
     if type(fn) is FunctionType and (not fn.__dict__ or fn.__code__.co_flags & _MAKES_COROUTINES):
         return bool(fn.__code__.co_flags & _MAKES_COROUTINES)  # the common case, thirty times faster
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004  # not whether it is callable
 
 
 def guard(breaker: Model, fn: Callable[..., Any], slow_after: float | None = None) -> Callable[..., Any]:

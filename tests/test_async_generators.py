@@ -24,7 +24,7 @@ def numbers(breaker: CircuitBreaker, upto: int = 3, error: BaseException | None 
         if error is not None:
             raise error
 
-    return numbers()  # type: ignore[return-value]
+    return numbers()  # type: ignore[return-value]  # typed as what its callers see
 
 
 def test_an_async_generator_is_rejected_at_its_first_item(make: Make) -> None:
@@ -32,7 +32,7 @@ def test_an_async_generator_is_rejected_at_its_first_item(make: Make) -> None:
     items = numbers(breaker)
     assert counts(breaker) == (0, 0, 0, 0)
     with pytest.raises(CircuitOpenError):
-        asyncio.run(anext(items))  # type: ignore[arg-type]
+        asyncio.run(anext(items))  # type: ignore[arg-type]  # typed as what its callers see
     assert counts(breaker) == (0, 0, 0, 1)
 
 
@@ -88,7 +88,7 @@ def hanging(breaker: CircuitBreaker, wait: Callable[[], Any], after: int) -> Asy
         await wait()
         yield -1
 
-    return items()  # type: ignore[return-value]
+    return items()  # type: ignore[return-value]  # typed as what its callers see
 
 
 @pytest.mark.parametrize("after", [0, 1])
@@ -115,7 +115,7 @@ def test_an_async_generator_called_with_wrong_arguments_gives_its_permit_back(gu
         yield needed
 
     with pytest.raises(TypeError, match="needed"):
-        asyncio.run(anext(items()))  # type: ignore[arg-type, call-arg]
+        asyncio.run(anext(items()))  # type: ignore[arg-type, call-arg]  # typed as what its callers see
     assert counts(guarding) == (0, 1, 0, 0)
     assert guarding.state is State.OPEN or all_free(guarding)
 
@@ -141,8 +141,8 @@ def test_a_consumer_dropped_while_it_waits_for_the_first_item_is_neutral(guardin
 def test_a_generator_may_be_made_in_one_task_and_iterated_in_others(guarding: CircuitBreaker) -> None:
     async def main() -> list[int]:
         items = numbers(guarding)
-        return [await asyncio.create_task(anext(items)) for _ in range(3)] + [  # type: ignore[arg-type]
-            await asyncio.create_task(anext(items, -1))  # type: ignore[arg-type]
+        return [await asyncio.create_task(anext(items)) for _ in range(3)] + [  # type: ignore[arg-type]  # typed as what its callers see
+            await asyncio.create_task(anext(items, -1))  # type: ignore[arg-type]  # typed as what its callers see
         ]
 
     assert asyncio.run(main()) == [0, 1, 2, -1]

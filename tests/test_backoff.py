@@ -113,7 +113,7 @@ ASKS = {"retry_after": lambda cause: getattr(cause, "asks", None)}
 
 def asking(seconds: object) -> Boom:
     error = Boom("busy")
-    error.asks = seconds  # type: ignore[attr-defined]
+    error.asks = seconds  # type: ignore[attr-defined]  # as a library of users' does
     return error
 
 
@@ -198,7 +198,7 @@ def test_an_open_period_of_the_users_own_is_asked_with_the_number_of_reopenings(
 def test_an_open_period_that_cannot_be_is_refused_and_the_permit_comes_back(make: Make, period: Any) -> None:
     class Own:
         def period(self, reopenings: int) -> float:
-            return period  # type: ignore[no-any-return]
+            return period  # type: ignore[no-any-return]  # as a library of users' does
 
     breaker = make(recovery_timeout=Own(), failure_threshold=1)
     with pytest.raises(ValueError, match="an open period") as caught:

@@ -103,7 +103,7 @@ def test_a_generator_that_fails_while_it_is_closed_is_a_failure(guarding: Circui
     items = messy()
     next(items)
     with pytest.raises(Boom):
-        items.close()  # type: ignore[attr-defined]
+        items.close()  # type: ignore[attr-defined]  # a generator, whatever its type says
     assert counts(guarding) == (0, 1, 0, 0)
 
 
@@ -133,7 +133,7 @@ def test_send_and_throw_reach_the_generator(guarding: CircuitBreaker, kind: str)
 
     async def async_echo() -> AsyncGenerator[Any, Any]:
         inner = echo()
-        step: Callable[[], Any] = lambda: next(inner)  # noqa: E731
+        step: Callable[[], Any] = lambda: next(inner)  # noqa: E731  # called at once
         while True:
             try:
                 item = step()
@@ -143,9 +143,9 @@ def test_send_and_throw_reach_the_generator(guarding: CircuitBreaker, kind: str)
                 sent = yield item
             except Boom as error:
                 thrown = error
-                step = lambda: inner.throw(thrown)  # noqa: B023, E731
+                step = lambda: inner.throw(thrown)  # noqa: B023, E731  # called at once
             else:
-                step = lambda: inner.send(sent)  # noqa: B023, E731
+                step = lambda: inner.send(sent)  # noqa: B023, E731  # called at once
 
     async def talk() -> list[Any]:
         error = Boom()

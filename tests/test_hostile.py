@@ -482,7 +482,7 @@ def test_an_async_generator_that_the_loop_closes_at_its_end_is_a_success(make: M
             while True:
                 yield 1
         finally:
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
 
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: troubles.append(context))

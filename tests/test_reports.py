@@ -248,7 +248,7 @@ def test_the_totals_do_not_depend_on_the_policy(make: Make, policy: Any) -> None
 def test_statistics_are_a_frozen_snapshot(breaker: CircuitBreaker) -> None:
     before = breaker.statistics()
     with pytest.raises(AttributeError):
-        before.calls = 5  # type: ignore[misc]
+        before.calls = 5  # type: ignore[misc]  # that it is frozen is the test
     succeed(breaker)
     with pytest.raises(Boom):
         breaker.call(boom)

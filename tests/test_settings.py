@@ -176,12 +176,12 @@ def test_slow_after_needs_a_slow_call_rate() -> None:
 
 def test_an_unknown_setting_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="recovery_time"):
-        CircuitBreaker("payments", recovery_time=5.0)  # type: ignore[call-arg]
+        CircuitBreaker("payments", recovery_time=5.0)  # type: ignore[call-arg]  # the mistake tested
 
 
 def test_settings_are_by_keyword_alone() -> None:
     with pytest.raises(TypeError):
-        CircuitBreaker("payments", 5)  # type: ignore[misc]
+        CircuitBreaker("payments", 5)  # type: ignore[misc]  # the mistake tested
 
 
 def test_what_can_be_set_can_be_read() -> None:

@@ -76,6 +76,6 @@ def test_a_rejection_while_forced_open_still_tells_of_the_last_trip(breaker: Cir
 @pytest.mark.parametrize("hostile", [0, -1, float("nan"), float("inf"), True, "5"])
 def test_a_while_that_cannot_be_is_refused_and_moves_nothing(breaker: CircuitBreaker, hostile: object) -> None:
     with pytest.raises(ValueError, match="for_seconds") as caught:
-        breaker.force_open(for_seconds=hostile)  # type: ignore[arg-type]
+        breaker.force_open(for_seconds=hostile)  # type: ignore[arg-type]  # the mistake tested
     assert repr(hostile) in str(caught.value)
     assert breaker.state is State.CLOSED
