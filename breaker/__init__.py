@@ -1,13 +1,13 @@
 """A circuit breaker: the fuse between a service and a dependency that can fail.
 
 Read `breaker.circuit` for what you can call, `breaker.states` for what each state does, `breaker.table`
-for when the circuit moves. Integrations are modules of their own under `breaker.integrations`.
+for when the circuit moves. Public are the names below, `breaker.events`, `breaker.testing` and the modules of
+`breaker.integrations`; everything else may change.
 """
 
-from breaker.backoff import Backoff, RampUp
 from breaker.circuit import CircuitBreaker
 from breaker.errors import BreakerError, CircuitOpenError
-from breaker.events import (
+from breaker.observe.events import (
     CallFailed,
     CallIgnored,
     CallRejected,
@@ -15,14 +15,16 @@ from breaker.events import (
     StateChanged,
     Statistics,
     TripReport,
+    subscribe_all,
 )
-from breaker.listeners import LoggingListener
+from breaker.observe.logging import LoggingListener
 from breaker.outcome import Outcome
 from breaker.permit import Permit
+from breaker.policies.backoff import Backoff, RampUp
+from breaker.policies.trip import ConsecutiveFailures, FailureRate, SlowCallRate
+from breaker.policies.windows import CountWindow, TimeWindow
 from breaker.registry import Registry
 from breaker.table import State
-from breaker.trip import ConsecutiveFailures, FailureRate, SlowCallRate
-from breaker.windows import CountWindow, TimeWindow
 
 __all__ = [
     "Backoff",
@@ -47,4 +49,13 @@ __all__ = [
     "Statistics",
     "TimeWindow",
     "TripReport",
+    "subscribe_all",
 ]
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        from importlib.metadata import version  # by who asks: it costs as much as the rest of the import
+
+        return version("simple-breaker")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,8 +1,8 @@
 """`CircuitBreaker`: what its users call.
 
-The call surfaces, the operators' verbs and the readings are here; the model that the machine drives
-(lock, guards, moves) is in `breaker.model`, how calls are admitted and settled in `breaker.calls`, what
-each state does in `breaker.states`, when it moves in `breaker.table`.
+The ways to call, the operators' verbs and the readings are here; the model that the machine moves is in
+`breaker.machine`, how calls are admitted and settled in `breaker.calls`, what each state does in
+`breaker.states`, when it moves in `breaker.table`.
 """
 
 from __future__ import annotations
@@ -11,29 +11,30 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, ParamSpec, TypeVar, overload
 
-from breaker import calls, checks, outbox, settings
-from breaker import trip as policies
-from breaker.backoff import OpenPeriod, RampUp
-from breaker.events import Event, StateChanged, Statistics, TripReport
-from breaker.guarded import (
+from breaker import checks
+from breaker.calls.fallback import ErrorTypes, Fallback, wrap_with_options
+from breaker.calls.health_check import HealthCheck
+from breaker.calls.settling import CallPath
+from breaker.calls.wrappers import (
+    NEVER_AWAITABLE,
     NOT_MADE,
-    PLAIN,
-    ErrorTypes,
-    Fallback,
-    await_gated,
-    await_guarded,
-    await_now,
-    call_gated,
-    guard,
+    await_function,
+    await_result,
+    await_with_permit,
+    call_with_permit,
     is_async,
     is_awaitable,
-    protector,
+    wrap,
 )
-from breaker.health import HealthCheck
-from breaker.model import Model
+from breaker.machine.prober import UNTOLD, Cause
+from breaker.observe.bus import EventBus, Subscription
+from breaker.observe.events import Event, StateChanged, Statistics, TripReport
 from breaker.outcome import SUCCEEDED, ExceptionSpec
 from breaker.permit import Permit
-from breaker.states import ForcedOpen
+from breaker.policies.backoff import OpenPeriod, RampUp
+from breaker.policies.trip import ConsecutiveFailures, Policy, UserPolicy
+from breaker.settings import checked
+from breaker.states import STATE_CLASSES
 from breaker.table import DISABLE, FORCE_OPEN, METRICS_ONLY, RESET, State
 
 P = ParamSpec("P")
@@ -41,7 +42,7 @@ R = TypeVar("R")
 A = TypeVar("A")
 
 
-class CircuitBreaker(Model):
+class CircuitBreaker(CallPath):
     """The fuse between a service and a dependency that can fail.
 
     `name` is for people: errors, events, metrics. Every other argument is by keyword and has a default
@@ -54,6 +55,7 @@ class CircuitBreaker(Model):
     """
 
     __slots__ = ()
+    _state_classes = STATE_CLASSES
 
     def __init__(
         self,
@@ -61,7 +63,7 @@ class CircuitBreaker(Model):
         *,
         failure_threshold: int | None = None,
         recovery_timeout: float | OpenPeriod = 30.0,
-        trip: policies.Policy | policies.UserPolicy | None = None,
+        trip: Policy | UserPolicy | None = None,
         success_threshold: int = 1,
         half_open_max_calls: int = 1,
         probe_timeout: float | None = None,
@@ -78,19 +80,16 @@ class CircuitBreaker(Model):
     ) -> None:
         if not isinstance(name, str):
             raise TypeError(f"name must be a string, got {name!r}")
-        numbers = (
-            failure_threshold,
-            recovery_timeout,
-            success_threshold,
-            half_open_max_calls,
-            probe_timeout,
-            initial_state,
+        settings = checked(
+            (failure_threshold, recovery_timeout, success_threshold, half_open_max_calls, probe_timeout, initial_state),
+            trip,
+            (record_exceptions, ignore_exceptions, record_result, retry_after),
+            ramp,
+            clock,
         )
-        classify = record_exceptions, ignore_exceptions, record_result, retry_after
-        told = settings.told(numbers, trip, classify, ramp, clock)
         checks.positive_seconds("health_check_interval", health_check_interval)
         health = None if health_check is None else HealthCheck(health_check, health_check_interval)
-        self._set_up(name, told, health, listeners)
+        self._set_up(name, settings, health, listeners)
 
     # -- calling ------------------------------------------------------------------------------------------
 
@@ -101,31 +100,31 @@ class CircuitBreaker(Model):
         `CircuitOpenError` without calling `fn` when the circuit does not let it through, and `TypeError`
         when `fn` is not callable.
         """
-        stay = self._stay
-        if stay.gated:
-            gated: Callable[..., Any] = await_now if is_async(fn) else call_gated
-            return gated(self, None, fn, args, kwargs)  # type: ignore[no-any-return]  # R, by construction
+        state = self._state
+        if state.needs_permit:
+            with_permit: Callable[..., Any] = await_function if is_async(fn) else call_with_permit
+            return with_permit(self, None, fn, args, kwargs)  # type: ignore[no-any-return]  # R, by construction
         try:
             result = fn(*args, **kwargs)
         except BaseException as error:
             if not callable(fn):
                 raise TypeError(f"call needs a function, got {fn!r}") from None
-            calls.settle_plain_error(self, stay, error)
+            self._settle_plain_error(state, error)
             raise
-        if type(result) not in PLAIN and is_awaitable(result):
-            return await_guarded(self, None, result)  # type: ignore[return-value]  # R is an awaitable here
-        tick = stay.tick
-        if tick is None:
-            calls.settle(self, stay, SUCCEEDED)
+        if type(result) not in NEVER_AWAITABLE and is_awaitable(result):
+            return await_result(self, None, result)  # type: ignore[return-value]  # R is an awaitable here
+        count_success = state.count_success
+        if count_success is None:
+            self._settle(state, SUCCEEDED)
         else:
-            tick()
+            count_success()
         return result
 
     async def call_async(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Await `fn(...)`. Otherwise like `call`. Raises `TypeError`, and counts nothing, when that is no awaitable."""
-        stay = self._stay
-        if stay.gated:
-            return await await_gated(self, None, fn, args, kwargs)  # type: ignore[no-any-return]  # R, as above
+        state = self._state
+        if state.needs_permit:
+            return await await_with_permit(self, None, fn, args, kwargs)  # type: ignore[no-any-return]  # R, as above
         pending: Any = NOT_MADE
         try:
             pending = fn(*args, **kwargs)
@@ -133,13 +132,13 @@ class CircuitBreaker(Model):
         except BaseException as error:
             if not callable(fn) or not is_awaitable(pending):
                 raise TypeError(f"call_async needs an async function, got {fn!r}") from None
-            calls.settle_plain_error(self, stay, error)
+            self._settle_plain_error(state, error)
             raise
-        tick = stay.tick
-        if tick is None:
-            calls.settle(self, stay, SUCCEEDED)
+        count_success = state.count_success
+        if count_success is None:
+            self._settle(state, SUCCEEDED)
         else:
-            tick()
+            count_success()
         return result
 
     def acquire(self) -> Permit:
@@ -147,12 +146,12 @@ class CircuitBreaker(Model):
 
         Raises `CircuitOpenError` when the circuit does not let a call through.
         """
-        stay = self._stay
-        return calls.admit(self) if stay.gated else Permit(self, stay)
+        state = self._state
+        return self._admit() if state.needs_permit else Permit(self, state)
 
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
         """Decorate a function, an async function, a generator function or an async generator function."""
-        return guard(self, fn)
+        return wrap(self, fn)
 
     @overload
     def protect(self, *, slow_after: float | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
@@ -182,7 +181,7 @@ class CircuitBreaker(Model):
         in `fallback_on` (counted all the same). `slow_after`, in seconds, replaces the `slower_than` of the
         breaker's `SlowCallRate` here. Raises `ValueError` or `TypeError` for options that cannot work.
         """
-        return protector(self, fallback, fallback_on, slow_after)
+        return wrap_with_options(self, fallback, fallback_on, slow_after)
 
     # -- operating ----------------------------------------------------------------------------------------
 
@@ -194,7 +193,7 @@ class CircuitBreaker(Model):
         """Reject every call until `reset`, or for `for_seconds`; then the circuit is closed."""
         if for_seconds is not None:
             checks.positive_seconds("for_seconds", for_seconds)
-        self._operate(FORCE_OPEN, for_seconds)
+        self._operate(FORCE_OPEN, Cause(seconds=for_seconds))
 
     def disable(self) -> None:
         """Let every call through and count nothing, until `reset`."""
@@ -204,18 +203,16 @@ class CircuitBreaker(Model):
         """Let every call through and count; tell when the circuit would have opened, until `reset`."""
         self._operate(METRICS_ONLY)
 
-    def _operate(self, trigger: str, for_seconds: float | None = None) -> None:
+    def _operate(self, trigger: str, cause: Cause = UNTOLD) -> None:
         with self._lock:
-            self._fire_locked(self._stay, trigger)
-            if for_seconds is not None and isinstance(self._stay, ForcedOpen):
-                self._stay.until = self._settings.clock() + for_seconds
+            self._fire_locked(self._state, trigger, cause)
         self._after_lock()
 
     def close(self) -> None:
         """Stop the health check, if there is one. The breaker goes on working without it."""
-        if self._health is not None:
-            self._health.close()
-            self._health = None
+        if self._prober is not None:
+            self._prober.close()
+            self._prober = None
 
     def subscribe(self, callback: Callable[[Any], object], *event_types: type[Event]) -> Callable[[], None]:
         """Hear this breaker's events, of the given types or all; returns a function that unsubscribes.
@@ -224,16 +221,16 @@ class CircuitBreaker(Model):
         logged and changes nothing. It may be `async def` when the breaker is used from a running event loop.
         Raises `TypeError` for what is no callback or no event type.
         """
-        subscription = outbox.Subscription.checked(callback, event_types)
+        subscription = Subscription.checked(callback, event_types)
         with self._lock:
-            box = self._outbox = self._outbox or outbox.Outbox()
-            box.subscriptions = (*box.subscriptions, subscription)
-        self._heed_listeners()
+            bus = self._bus = self._bus or EventBus()
+            bus.subscriptions = (*bus.subscriptions, subscription)
+        self._listeners_changed()
 
         def unsubscribe() -> None:
             with self._lock:
-                box.subscriptions = tuple(other for other in box.subscriptions if other is not subscription)
-            self._heed_listeners()
+                bus.subscriptions = tuple(other for other in bus.subscriptions if other is not subscription)
+            self._listeners_changed()
 
         return unsubscribe
 
@@ -242,13 +239,13 @@ class CircuitBreaker(Model):
     @property
     def state(self) -> State:
         """The state now. An OPEN whose timeout has elapsed stays OPEN until a call asks."""
-        return self._stay.state
+        return self._state.name
 
     @property
     def failure_threshold(self) -> int | None:
         """Failures in a row that open the circuit; None when the trip policy counts none."""
         for policy in getattr(self._settings.trip, "policies", (self._settings.trip,)):
-            if isinstance(policy, policies.ConsecutiveFailures):
+            if isinstance(policy, ConsecutiveFailures):
                 return policy.threshold
         return None
 
@@ -256,7 +253,7 @@ class CircuitBreaker(Model):
     def failure_count(self) -> int:
         """Failures counted now: in a row, or in the window; while OPEN, those that opened it."""
         with self._lock:
-            return self._stay.failure_count_locked()
+            return self._state.failure_count_locked()
 
     @property
     def recovery_timeout(self) -> float | OpenPeriod:
@@ -266,24 +263,24 @@ class CircuitBreaker(Model):
     @property
     def last_failure_time(self) -> float | None:
         """Unix time at which the circuit last opened, or None."""
-        return None if self._ledger is None else self._ledger.last_failure_time
+        return None if self._totals is None else self._totals.last_failure_time
 
     @property
     def retry_after(self) -> float | None:
         """Seconds until a call may be let through, 0.0 when one may be now, None when only an operator can say."""
         with self._lock:
-            return self._stay.retry_after_locked(self)
+            return self._state.retry_after_locked(self)
 
     @property
     def last_trip(self) -> TripReport | None:
         """Why the circuit last opened, or None."""
-        return None if self._ledger is None else self._ledger.last_trip
+        return None if self._totals is None else self._totals.last_trip
 
     @property
     def history(self) -> tuple[StateChanged, ...]:
         """The last 100 state changes, oldest first."""
         with self._lock:
-            return () if self._ledger is None else tuple(self._ledger.history)
+            return () if self._totals is None else tuple(self._totals.history)
 
     def statistics(self) -> Statistics:
         """Totals and the present, read at one moment."""

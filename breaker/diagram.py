@@ -12,22 +12,23 @@ import json
 import shutil
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from breaker.backoff import Backoff
 from breaker.errors import BreakerError
-from breaker.machine import machine
-from breaker.states import ForcedOpen, HalfOpen, Open, Ramping
-from breaker.stay import Counting
+from breaker.machine.machine import machine
+from breaker.machine.model import Model
+from breaker.policies.backoff import Backoff
+from breaker.policies.tally import Tally
+from breaker.policies.trip import ConsecutiveFailures, FailureRate, SlowCallRate
+from breaker.states.forced_open import ForcedOpen
+from breaker.states.half_open import HalfOpen
+from breaker.states.judging import Judging
+from breaker.states.open import Open
+from breaker.states.ramping import Ramping
 from breaker.table import Move, State
-from breaker.tally import Tally, Together
-from breaker.trip import AnyOf, ConsecutiveFailures, FailureRate, SlowCallRate
-
-if TYPE_CHECKING:
-    from breaker.model import Model
 
 FORMATS = ("mermaid", "dot", "svg", "png")
 INSTALL = "pip install 'simple-breaker[diagrams]'"
@@ -95,7 +96,7 @@ def draw(breaker: Model, format: str) -> str | bytes:
     Raises `ValueError` for an unknown format, and `BreakerError` when nothing can lay out "svg" or "png".
     """
     with breaker._lock:
-        now = breaker._stay.state
+        now = breaker._state.name
         lines = _settings(breaker)
         lines[now] = tuple(_present_locked(breaker)) or lines[now]
     return _written(Scene(f"{_shown(breaker.name)} is {now}", breaker._settings.ramp is not None, lines, now), format)
@@ -148,44 +149,38 @@ def _open_period(recovery: Any) -> str:
 
 def _present_locked(breaker: Model) -> Iterator[str]:
     """The numbers of the state that the breaker is in."""
-    stay = breaker._stay
-    match stay:
+    state = breaker._state
+    match state:
         case Open():
-            if failures := stay.failure_count_locked():
+            if failures := state.failure_count_locked():
                 yield f"failures {failures}"
-            left, who = stay.until - breaker._settings.clock(), "call" if breaker._health is None else "ping"
+            left, who = state.until - breaker._settings.clock(), "call" if breaker._callers_may_probe() else "ping"
             yield f"recovery in {left:.1f} s" if left > 0 else f"recovery at the next {who}"
         case HalfOpen():
-            yield f"probes {stay.probes_in_flight_locked()} of {breaker._settings.half_open_max_calls}"
-            yield f"successes {stay.successes} of {breaker._settings.success_threshold}"
+            yield f"probes {state.probes_in_flight_locked()} of {breaker._settings.half_open_max_calls}"
+            yield f"successes {state.successes} of {breaker._settings.success_threshold}"
         case Ramping():
-            left, ramp = stay.left(breaker), breaker._ramp_up
-            yield f"share {_percent(ramp.share(ramp.seconds - left))}, closed in {left:.1f} s"
+            left = state.left(breaker)
+            yield f"share {_percent(state.share(left))}, closed in {left:.1f} s"
         case ForcedOpen():
-            wait = stay.retry_after_locked(breaker)
+            wait = state.retry_after_locked(breaker)
             yield "until reset" if wait is None else f"reset in {wait:.1f} s"
-    if isinstance(stay, Counting):
-        for policy, tally in _judges(breaker._settings.trip, stay.tally):
+    if isinstance(state, Judging):
+        for policy, tally in breaker._settings.trip.parts(state.tally):
             yield from _counts(policy, tally)
 
 
-def _judges(policy: Any, tally: Tally) -> Iterable[tuple[Any, Tally]]:
-    """Each single policy with its own tally: joined ones would give one another's numbers."""
-    if isinstance(policy, AnyOf) and isinstance(tally, Together):
-        return zip(policy.policies, tally._all, strict=True)
-    return [(policy, tally)]
-
-
 def _counts(policy: Any, tally: Tally) -> Iterator[str]:
+    counts = tally.counts()
     match policy:
         case ConsecutiveFailures():
-            yield f"failures {tally.failure_count()} of {policy.threshold}"
+            yield f"failures {counts.failures} of {policy.threshold}"
         case FailureRate() | SlowCallRate():
             slow = isinstance(policy, SlowCallRate)
-            rate = tally.slow_call_rate() if slow else tally.failure_rate()
+            rate = counts.slow_call_rate if slow else counts.failure_rate
             known = "none yet" if rate is None else f"{_percent(rate)} of {_percent(policy.threshold)}"
             yield f"{'slow call' if slow else 'failure'} rate {known}"
-            yield f"window calls {tally.calls()}, minimum {policy.minimum_calls}"
+            yield f"window calls {counts.calls}, minimum {policy.minimum_calls}"
         case _:
             yield "judged by its own policy"
 

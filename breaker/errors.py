@@ -10,11 +10,10 @@ have is `transitions.MachineError`; neither is a `BreakerError`, because neither
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from breaker.events import TripReport
-    from breaker.table import State
+from breaker.observe.events import TripReport
+from breaker.table import State
 
 
 class BreakerError(Exception):

@@ -1,6 +1,6 @@
 """A permit: the right to make one call, which comes back exactly once whatever happens.
 
-A permit only carries facts to the breaker that gave it; the stay that admitted the call decides what its
+A permit only carries facts to the breaker that gave it; the state that admitted the call decides what its
 end means.
 """
 
@@ -8,18 +8,39 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from breaker import calls, checks
+from breaker import checks
 from breaker.outcome import FAILURE, IGNORED, SUCCESS
-
-if TYPE_CHECKING:
-    from breaker.model import Model
-    from breaker.stay import Stay
+from breaker.table import State
 
 _UNSAID: Any = object()
 next_key = itertools.count().__next__
+
+
+class Admitter(Protocol):
+    """What a permit knows of the state that admitted its call."""
+
+    @property
+    def name(self) -> State: ...
+
+    def abandon(self, key: int | None) -> None: ...
+
+
+class Issuer(Protocol):
+    """What a permit knows of the breaker that gave it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def _settle(self) -> Callable[..., None]: ...
+    @property
+    def _settle_error(self) -> Callable[..., None]: ...
+    @property
+    def _settle_result(self) -> Callable[..., None]: ...
 
 
 class Permit:
@@ -30,17 +51,18 @@ class Permit:
     counts. A permit that is collected unsettled comes back by itself, with a `ResourceWarning`.
     """
 
-    __slots__ = ("_breaker", "_key", "_settled", "_slow_after", "_started", "_stay", "_unclaimed")
+    __slots__ = ("_breaker", "_key", "_settled", "_slow_after", "_started", "_state", "_unclaimed")
 
     def __init__(
         self,
-        breaker: Model,
-        stay: Stay,
+        breaker: Issuer,
+        state: Admitter,
         started: float | None = None,
         slow_after: float | None = None,
         key: int | None = None,
     ) -> None:
-        self._breaker, self._stay = breaker, stay
+        self._breaker = breaker
+        self._state: Any = state  # Admitter, and more to whoever admits and settles
         self._started, self._slow_after, self._key = started, slow_after, key
         self._unclaimed, self._settled = None, False  # last: a permit that an interrupt left half-made is none
 
@@ -48,9 +70,9 @@ class Permit:
         """The call returned. A `result`, when given, is judged by the breaker's `record_result`."""
         if self._claim():
             if result is _UNSAID:
-                calls.settle(self._breaker, self._stay, (SUCCESS, None), permit=self)
+                self._breaker._settle(self._state, (SUCCESS, None), permit=self)
             else:
-                calls.settle_result(self._breaker, self._stay, result, self)
+                self._breaker._settle_result(self._state, result, self)
 
     def fail(self, exc: BaseException | None = None, *, retry_after: float | None = None) -> None:
         """The call failed. An `exc`, when given, is judged like one that the call raised: it may be neutral.
@@ -66,14 +88,14 @@ class Permit:
         if not self._claim():
             return
         if exc is None or retry_after is not None:
-            calls.settle(self._breaker, self._stay, (FAILURE, retry_after), exc, self)
+            self._breaker._settle(self._state, (FAILURE, retry_after), exc, self)
         else:
-            calls.settle_error(self._breaker, self._stay, exc, self)
+            self._breaker._settle_error(self._state, exc, self)
 
     def release(self) -> None:
         """The call was not made, or tells nothing: neutral."""
         if self._claim():
-            calls.settle(self._breaker, self._stay, (IGNORED, None), permit=self)
+            self._breaker._settle(self._state, (IGNORED, None), permit=self)
 
     def _claim(self) -> bool:
         """Whether this is the first settlement."""
@@ -105,7 +127,7 @@ class Permit:
     def __del__(self) -> None:
         if not getattr(self, "_settled", True):
             self._settled = True
-            self._stay.abandon(self._key)
+            self._state.abandon(self._key)
             warnings.warn(
                 f"a permit of breaker {self._breaker.name!r} was dropped without succeed, fail or release",
                 ResourceWarning,
@@ -115,4 +137,4 @@ class Permit:
 
     def __repr__(self) -> str:
         settled = "settled" if self._settled else "unsettled"
-        return f"<{settled} permit of breaker {self._breaker.name!r}, admitted in {self._stay.state}>"
+        return f"<{settled} permit of breaker {self._breaker.name!r}, admitted in {self._state.name}>"

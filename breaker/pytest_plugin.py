@@ -30,14 +30,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from breaker import CircuitBreaker, process
+from breaker import CircuitBreaker
+from breaker.observe import instances
 
 
 class CircuitBreakers:
     """The breakers of this process that are alive: iterable, and by name."""
 
     def __iter__(self) -> Iterator[CircuitBreaker]:
-        return (member for member in process.breakers() if isinstance(member, CircuitBreaker))
+        return (member for member in instances.breakers() if isinstance(member, CircuitBreaker))
 
     def __getitem__(self, name: str) -> CircuitBreaker:
         """The one breaker of this name. Raises `LookupError` when there is none, or more than one."""

@@ -13,8 +13,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
-from breaker import checks, process
+from breaker import checks
 from breaker.circuit import CircuitBreaker
+from breaker.observe import instances
 from breaker.table import State
 
 CLOSED = State.CLOSED
@@ -58,7 +59,7 @@ class Registry:
         self._used: dict[Hashable, float] = {}
         self._kept: OrderedDict[Hashable, CircuitBreaker] = OrderedDict()  # were to go, but were not CLOSED
         self._let_go: weakref.WeakValueDictionary[Hashable, CircuitBreaker] = weakref.WeakValueDictionary()
-        process.shield(self)
+        instances.hold_too(self)
 
     def __getitem__(self, key: Hashable) -> CircuitBreaker:
         """The breaker for `key`, made now if there is none. Raises what the factory raises."""
@@ -184,13 +185,13 @@ class Registry:
 
     # -- the process: as for breakers, no lock is inherited held ---------------------------------------------
 
-    def _rest(self) -> None:
+    def _hold_for_fork(self) -> None:
         self._lock.acquire()
 
-    def _wake(self) -> None:
+    def _after_fork(self) -> None:
         self._lock.release()
 
-    def _wake_in_child(self) -> None:
+    def _in_child_after_fork(self) -> None:
         self._making.clear()  # those whose turn it was are threads of the parent
 
 

@@ -26,13 +26,14 @@ from itertools import repeat
 from typing import TypeVar, cast
 from weakref import WeakKeyDictionary
 
-from breaker import calls
 from breaker.circuit import CircuitBreaker
-from breaker.events import Event, StateChanged, subscribe_all
-from breaker.model import Model
+from breaker.machine.model import CircuitState, Model
+from breaker.machine.prober import Cause
+from breaker.observe.events import Event, StateChanged, subscribe_all
 from breaker.permit import Permit
-from breaker.states import STAYS, Disabled, Open
-from breaker.stay import Stay
+from breaker.states import STATE_CLASSES
+from breaker.states.disabled import Disabled
+from breaker.states.open import Open
 from breaker.table import TIMEOUT_ELAPSED, State
 
 E = TypeVar("E", bound=Event)
@@ -107,9 +108,9 @@ def open_circuit(breaker: CircuitBreaker) -> None:
     """
     breaker.reset()
     for _ in range(_ENOUGH_CALLS):
-        stay = breaker._stay
+        state = breaker._state
         # Without the injected faults; slow from -1 s on, so that whatever the policy counts, this is it.
-        permit = _plain(type(stay)).admit(stay, breaker, -1.0) or calls.admit(breaker, -1.0)
+        permit = _plain(type(state)).admit(state, breaker, -1.0) or breaker._admit(-1.0)
         permit.fail()
         if breaker.state is State.OPEN:
             return
@@ -120,10 +121,10 @@ def half_open_circuit(breaker: CircuitBreaker) -> None:
     """Open the circuit and end its open period at once, whatever its clock says; no probe is in flight."""
     open_circuit(breaker)
     with breaker._lock:
-        stay = breaker._stay
-        assert isinstance(stay, Open)
-        stay.until = breaker._settings.clock()
-        breaker._fire_locked(stay, TIMEOUT_ELAPSED)
+        state = breaker._state
+        assert isinstance(state, Open)
+        state.until = breaker._settings.clock()
+        breaker._fire_locked(state, TIMEOUT_ELAPSED)
     breaker._after_lock()
 
 
@@ -137,7 +138,7 @@ def bring_to(breaker: CircuitBreaker, state: State) -> None:
 def _ramp_circuit(breaker: CircuitBreaker) -> None:
     half_open_circuit(breaker)
     while breaker.state is State.HALF_OPEN:
-        permit = breaker._probe()
+        permit = breaker._admit_prober()
         assert permit is not None, "another probe holds the place"
         permit.succeed()
 
@@ -200,9 +201,9 @@ def inject(breaker: CircuitBreaker, *faults: Fault) -> Iterator[None]:
         if breaker not in _faults:
             # Of other classes for the time being, so that the core has no hook: not for others, not later.
             breaker.__class__ = _faulty_class(type(breaker))
-            breaker._stay.__class__ = _FAULTY[type(breaker._stay)]
+            breaker._state.__class__ = _FAULTY[breaker._state.name]
         _faults.setdefault(breaker, []).append(group)
-        breaker._stay.gated = True
+        breaker._state.needs_permit = True
     try:
         yield
     finally:
@@ -215,20 +216,28 @@ def _remove(breaker: CircuitBreaker, group: list[Fault]) -> None:
     groups[:] = [other for other in groups if other is not group]
     if not groups:
         del _faults[breaker]
-        stay = breaker._stay
-        breaker.__class__, stay.__class__ = _plain(type(breaker)), _plain(type(stay))
-        stay.gated = not isinstance(stay, Disabled)
-        stay.measure_locked(breaker)
+        state = breaker._state
+        breaker.__class__, state.__class__ = _plain(type(breaker)), _plain(type(state))
+        state.needs_permit = not isinstance(state, Disabled)
+        state.choose_path_locked(breaker)
 
 
 _faults: WeakKeyDictionary[Model, list[list[Fault]]] = WeakKeyDictionary()
 _PLAIN = "_stands_in_for"
 
 
-class _Faulty(Stay):
-    """A stay whose permits are struck by the breaker's faults before they are given."""
+class _Faulty(CircuitState):
+    """A state whose permits are struck by the breaker's faults before they are given. DISABLED has some, too."""
 
     __slots__ = ()
+
+    def on_enter(self, breaker: Model, cause: Cause) -> None:
+        super().on_enter(breaker, cause)
+        self.needs_permit = True
+
+    def choose_path_locked(self, breaker: Model) -> None:
+        super().choose_path_locked(breaker)
+        self.needs_permit = True
 
     def admit(self, breaker: Model, slow_after: float | None) -> Permit | None:
         permit = super().admit(breaker, slow_after)
@@ -237,25 +246,20 @@ class _Faulty(Stay):
                 for fault in [fault for group in _faults.get(breaker, ()) for fault in group]:
                     fault(cast(CircuitBreaker, breaker), permit)
             except BaseException as error:
-                calls.settle_error(breaker, permit._stay, error, permit)
+                breaker._settle_error(permit._state, error, permit)
                 raise
         return permit
 
 
-_FAULTY: dict[type[Stay], type[Stay]] = {
-    stay: type(stay.__name__, (_Faulty, stay), {"__slots__": (), _PLAIN: stay}) for stay in STAYS.values()
+_FAULTY: dict[State, type[CircuitState]] = {
+    name: type(state.__name__, (_Faulty, state), {"__slots__": (), _PLAIN: state})
+    for name, state in STATE_CLASSES.items()
 }
 
 
 def _faulty_class(plain: type[CircuitBreaker]) -> type[CircuitBreaker]:
-    """A class of breakers whose calls must all ask their stay, and whose stays are faulty."""
-
-    def begin_stay_locked(self: CircuitBreaker, stay_class: type[Stay], trigger: str) -> None:
-        plain._begin_stay_locked(self, _FAULTY[stay_class], trigger)
-        self._stay.gated = True  # DISABLED too
-
-    methods = {"_measures": lambda self: True, "_begin_stay_locked": begin_stay_locked}
-    return type(plain.__name__, (plain,), {"__slots__": (), _PLAIN: plain, **methods})
+    """A class of breakers whose states are faulty."""
+    return type(plain.__name__, (plain,), {"__slots__": (), _PLAIN: plain, "_state_classes": _FAULTY})
 
 
 def _plain(kind: type[T]) -> type[T]:

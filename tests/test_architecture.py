@@ -1,6 +1,7 @@
 """The shape of the package cannot drift: who imports whom, what is public, how long a file may be."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,76 +12,112 @@ import pytest
 import breaker
 
 PACKAGE = Path(breaker.__file__).parent
-LAYERS = [
-    "checks errors outcome table",
-    "backoff leases windows",
-    "tally",
-    "shares",
-    "trip",
-    "process",
-    "outbox",
-    "events",
-    "calls",
-    "ledger settings permit",
-    "health stay",
-    "states",
+FLOORS = (
+    "checks outcome table",
+    "permit policies observe",
+    "settings errors events",
     "machine",
-    "model",
-    "guarded",
+    "states calls",
+    "diagram",
     "circuit",
-    "listeners registry diagram",
-    "testing",
-    "cli pytest_plugin",
+    "registry testing",
+    "__init__",
+    "integrations cli pytest_plugin",
     "__main__",
-]
-LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer.split()}
-CORE = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+)
+"""From the ground up. A room or module imports only from floors below its own, and from its own room."""
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.split()}
+FILES = sorted(PACKAGE.rglob("*.py"))
+CORE = [path for path in FILES if "integrations" not in path.parts and path.stem != "pytest_plugin"]
 
 
-def imports_at_run_time(path: Path) -> Iterator[str]:
-    """Modules that `path` imports when it is imported itself: not in functions, not for type checkers."""
-    pending: list[ast.stmt] = list(ast.parse(path.read_text()).body)
-    while pending:
-        node = pending.pop()
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            continue
+def module_of(path: Path) -> str:
+    """`breaker.states.open` for its file; a package's `__init__` goes by the package's name."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def statements(tree: ast.AST, *, everywhere: bool) -> Iterator[ast.stmt]:
+    """The imports of a file: every one, or those that run when it is imported itself."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif everywhere or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from statements(node, everywhere=everywhere)
+
+
+def imports(path: Path, *, everywhere: bool = True) -> Iterator[str]:
+    """Names of the modules that `path` imports; for type checkers and within functions, too."""
+    for node in statements(ast.parse(path.read_text()), everywhere=everywhere):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.module is not None, "relative imports hide the layer"
-            if node.module == "breaker":
-                yield from (f"breaker.{alias.name}" for alias in node.names)
-            else:
-                yield node.module
-        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            pending.extend(child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt))
+        else:
+            assert isinstance(node, ast.ImportFrom)
+            assert node.level == 0, "relative imports hide the room"
+            assert node.module is not None
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else node.module
 
 
-def test_every_module_of_the_core_has_a_layer() -> None:
-    assert sorted(LEVEL) == CORE
+def imports_of_ours(path: Path) -> set[str]:
+    return {name for name in imports(path) if name in MODULES}
 
 
-@pytest.mark.parametrize("module", CORE)
-def test_a_module_imports_only_from_layers_above_it(module: str) -> None:
-    for name in imports_at_run_time(PACKAGE / f"{module}.py"):
-        if name.startswith("breaker."):
-            used = name.split(".")[1]
-            if used in breaker.__all__:
-                assert module in {"cli", "pytest_plugin"}, f"{module} imports the package that imports it"
-                continue
-            assert LEVEL[used] < LEVEL[module], f"{module} imports {used}, which is not above it"
+def test_no_file_imports_itself_by_any_detour() -> None:
+    graph = {module: imports_of_ours(path) for module, path in MODULES.items()}
+    assert list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, and names the circle
 
 
-@pytest.mark.parametrize("module", [module for module in CORE if module != "pytest_plugin"])
-def test_the_core_sees_the_standard_library_and_transitions_alone(module: str) -> None:
-    for name in imports_at_run_time(PACKAGE / f"{module}.py"):
-        assert name.split(".")[0] in {*sys.stdlib_module_names, "breaker", "transitions"}, f"{module} imports {name}"
+def test_no_room_imports_itself_by_any_detour() -> None:
+    graph: dict[str, set[str]] = {}
+    for module, path in MODULES.items():
+        graph.setdefault(room_of(module), set()).update(map(room_of, imports_of_ours(path)))
+    own = {room: rooms - {room} for room, rooms in graph.items()}
+    assert list(graphlib.TopologicalSorter(own).static_order())
 
 
-@pytest.mark.parametrize("module", sorted(path.stem for path in (PACKAGE / "integrations").glob("[!_]*.py")))
-def test_an_integration_is_imported_by_nobody_in_the_core(module: str) -> None:
-    for path in PACKAGE.glob("*.py"):
-        assert f"breaker.integrations.{module}" not in set(imports_at_run_time(path)), path.name
+def test_every_room_has_a_floor() -> None:
+    assert {room_of(module) for module in MODULES} == set(FLOOR)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_file_imports_only_from_its_own_room_and_from_floors_below(module: str) -> None:
+    room = room_of(module)
+    for name in imports_of_ours(MODULES[module]):
+        below = room_of(name)
+        assert below == room or FLOOR[below] < FLOOR[room], f"{module} imports {name}, which is not below it"
+
+
+def test_every_import_counts_wherever_it_stands(tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden.py"
+    hidden.write_text(
+        "if TYPE_CHECKING:\n    from breaker.circuit import CircuitBreaker\n"
+        "def later():\n    from breaker import registry\n    import breaker.cli\n"
+    )
+    assert imports_of_ours(hidden) == {"breaker.circuit", "breaker.registry", "breaker.cli"}
+
+
+def test_there_is_one_level_of_rooms() -> None:
+    assert all(len(path.relative_to(PACKAGE).parts) <= 2 for path in FILES)
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_core_sees_the_standard_library_and_transitions_alone(path: Path) -> None:
+    for name in imports(path):
+        assert name.split(".")[0] in {*sys.stdlib_module_names, "breaker", "transitions"}, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_an_integration_is_imported_by_nobody_in_the_core(path: Path) -> None:
+    assert not any(name.startswith("breaker.integrations") for name in imports(path))
 
 
 def test_importing_breaker_imports_no_event_loop_and_no_third_party_but_transitions() -> None:
@@ -104,17 +141,77 @@ def test_the_public_names_are_those_of_the_design() -> None:
     names = """
     CircuitBreaker State Outcome Permit Registry BreakerError CircuitOpenError ConsecutiveFailures FailureRate
     SlowCallRate CountWindow TimeWindow Backoff RampUp StateChanged CallSucceeded CallFailed CallIgnored
-    CallRejected TripReport Statistics LoggingListener
+    CallRejected TripReport Statistics LoggingListener subscribe_all
     """
     assert sorted(breaker.__all__) == sorted(names.split())
     assert all(getattr(breaker, name).__doc__ for name in breaker.__all__)
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_version_is_the_distributions_and_is_read_only_when_asked_for() -> None:
+    code = "import sys, breaker; print('importlib.metadata' in sys.modules, breaker.__version__)"
+    before, version = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert before == "False"
+    assert f'version = "{version}"' in (PACKAGE.parent / "pyproject.toml").read_text()
+    with pytest.raises(AttributeError, match="has no attribute 'nonesuch'"):
+        _ = breaker.nonesuch
+
+
+def test_the_public_class_shows_what_users_call_and_nothing_of_the_machine() -> None:
+    names = """
+    acquire call call_async close diagram disable failure_count failure_threshold force_open history
+    last_failure_time last_trip metrics_only name protect recovery_timeout reset retry_after state statistics
+    subscribe
+    """
+    assert [name for name in dir(breaker.CircuitBreaker) if not name.startswith("_")] == names.split()
+
+
+def calls_of_the_function(source: Path, name: str, within: str | None = None) -> ast.FunctionDef | ast.AsyncFunctionDef:
+    """The function `name`, or the one nested in it or in the class named `within`."""
+    tree: ast.AST = ast.parse(source.read_text())
+    for each in filter(None, (within, name)):
+        tree = next(
+            node
+            for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name == each
+        )
+    assert isinstance(tree, ast.FunctionDef | ast.AsyncFunctionDef)
+    return tree
+
+
+def settling_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    """What follows the call of `fn`: who is settled how. In one spelling for methods and wrappers."""
+    text = ast.unparse(ast.Module(body=function.body[-3:], type_ignores=[]))
+    return text.replace("self", "breaker")
+
+
+@pytest.mark.parametrize(("method", "maker"), [("call", "_function"), ("call_async", "_coroutine")])
+def test_a_method_and_its_wrapper_settle_a_call_by_the_same_lines(method: str, maker: str) -> None:
+    copied = settling_of(calls_of_the_function(PACKAGE / "circuit.py", method, "CircuitBreaker"))
+    wrapper = settling_of(calls_of_the_function(PACKAGE / "calls" / "wrappers.py", "wrapper", maker))
+    assert "count_success" in copied
+    assert copied == wrapper
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_file_says_what_it_is_and_can_be_read_in_one_sitting(path: Path) -> None:
     text = path.read_text()
     assert ast.get_docstring(ast.parse(text)), "no docstring"
     assert len(text.splitlines()) <= 320
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_function_is_at_most_25_lines_long(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert statements_span(node) <= 25, f"{node.name} has {statements_span(node)}"
+
+
+def statements_span(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of its body, the docstring and nested functions apart."""
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    nested = [node for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    lines = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+    return lines - sum((node.end_lineno or 0) - node.lineno + 1 for node in nested)
 
 
 def test_the_package_is_typed() -> None:

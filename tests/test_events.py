@@ -33,10 +33,10 @@ from breaker import (
     CircuitOpenError,
     State,
     StateChanged,
-    outbox,
 )
-from breaker.events import CallEvent, Event, subscribe_all
-from breaker.outbox import Outbox
+from breaker.observe import bus
+from breaker.observe.bus import EventBus
+from breaker.observe.events import CallEvent, Event, subscribe_all
 from breaker.testing import EventRecorder, ManualClock, inject, open_circuit, slow
 
 Make = Callable[..., CircuitBreaker]
@@ -128,7 +128,7 @@ def test_a_listener_may_name_its_types_itself_however_it_is_attached(make: Make,
     breaker = make(listeners=[changes] if way == "listeners" else ())
     attach: dict[str, Callable[[Any], Any]] = {"subscribe": breaker.subscribe, "subscribe_all": subscribe_all}
     end = attach[way](changes) if way in attach else lambda: None
-    assert not breaker._stay.gated, "the closed path is not measured"
+    assert not breaker._state.needs_permit, "the closed path is not measured"
     fail(breaker, 3)
     end()
     assert [type(event) for event in changes.events] == [StateChanged]
@@ -154,7 +154,7 @@ def test_who_unsubscribed_hears_no_more_and_calls_are_not_measured_any_longer(ma
     again()
     succeed(breaker)
     assert len(heard.events) == 3
-    assert not breaker._stay.gated
+    assert not breaker._state.needs_permit
 
 
 def test_one_listener_hears_every_breaker_alive_or_to_come(make: Make, heard: EventRecorder) -> None:
@@ -168,8 +168,8 @@ def test_one_listener_hears_every_breaker_alive_or_to_come(make: Make, heard: Ev
     succeed(make(name="later"))
     told = [event.breaker_name for event in heard.events]
     assert told == ["before", "after"]
-    assert not before._stay.gated
-    assert not after._stay.gated
+    assert not before._state.needs_permit
+    assert not after._state.needs_permit
 
 
 @pytest.mark.parametrize("subscribe", [lambda b, *args: b.subscribe(*args), lambda b, *args: subscribe_all(*args)])
@@ -182,13 +182,13 @@ def test_what_is_no_callback_or_no_event_type_is_refused(make: Make, subscribe: 
 
 def test_nothing_is_built_when_nobody_listens(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[Any] = []
-    monkeypatch.setattr(Outbox, "put", lambda self, event: built.append(event))
+    monkeypatch.setattr(EventBus, "publish", lambda self, event: built.append(event))
     deaf, half_deaf = make(), make(listeners=[EventRecorder(StateChanged)])
     for breaker in (deaf, half_deaf):
         succeed(breaker)
         fail(breaker, 3)
         rejection(breaker)
-    assert deaf._outbox is None
+    assert deaf._bus is None
     assert [type(event) for event in built] == [StateChanged]
 
 
@@ -231,14 +231,14 @@ def test_no_event_is_lost_or_told_twice_under_threads(make: Make, heard: EventRe
 
 def test_an_event_put_when_the_deliverer_is_about_to_leave_is_not_left_behind(make: Make, heard: EventRecorder) -> None:
     breaker = make(listeners=[heard])
-    box = breaker._outbox
+    box = breaker._bus
     assert box is not None
 
     class Busy:
         """A lock during whose first release another thread comes by, and finds it held."""
 
         lock, left = threading.RLock(), False
-        acquire, _is_owned = lock.acquire, lock._is_owned  # type: ignore[attr-defined]  # as the outbox asks it
+        acquire, _is_owned = lock.acquire, lock._is_owned  # type: ignore[attr-defined]  # as the bus asks it
 
         def release(self) -> None:
             if not self.left:
@@ -248,7 +248,7 @@ def test_an_event_put_when_the_deliverer_is_about_to_leave_is_not_left_behind(ma
                 other.join(10)
             self.lock.release()
 
-    box._busy = Busy()  # type: ignore[assignment]  # all of a lock that the outbox uses
+    box._busy = Busy()  # type: ignore[assignment]  # all of a lock that the bus uses
     succeed(breaker)
     assert [type(event) for event in heard.events] == [CallSucceeded, StateChanged]
 
@@ -472,7 +472,7 @@ def test_history_needs_no_listener_and_is_a_copy(make: Make) -> None:
     before = breaker.history
     breaker.reset()
     assert (len(before), len(breaker.history)) == (1, 2)
-    assert breaker._outbox is None
+    assert breaker._bus is None
 
 
 # -- fork ---------------------------------------------------------------------------------------------------
@@ -570,7 +570,7 @@ def test_subscribing_to_all_works_in_a_child_forked_while_another_thread_subscri
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     held = Held()
-    monkeypatch.setattr(outbox, "_everywhere", held)
+    monkeypatch.setattr(bus, "_everywhere", held)
     os.register_at_fork(before=held.go.set)  # the last one registered runs first
     thread = threading.Thread(target=lambda: subscribe_all(print, StateChanged))
     thread.start()

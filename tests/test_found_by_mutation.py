@@ -169,7 +169,7 @@ def test_a_permit_that_an_interrupt_left_half_made_is_none() -> None:
 
 def test_a_permit_of_a_disabled_breaker_is_like_any_other(make: Make) -> None:
     breaker = make(initial_state=State.DISABLED)
-    permit = breaker._stay.admit(breaker, None)  # as for a generator; `acquire` makes one of its own
+    permit = breaker._state.admit(breaker, None)  # as for a generator; `acquire` makes one of its own
     assert permit is not None
     permit.fail()
     assert repr(permit) == "<settled permit of breaker 'payments', admitted in DISABLED>"
@@ -301,11 +301,11 @@ LOCK_FREE = [way for way in CALLS if "generator" not in way and "awaitable" not 
 @pytest.mark.parametrize("state", [State.CLOSED, State.DISABLED])
 def test_a_healthy_call_takes_no_lock_and_has_no_permit(make: Make, state: State, policy: str, way: str) -> None:
     breaker = make(trip=POLICIES[policy], initial_state=state)
-    assert not breaker._stay.gated
-    assert breaker._stay.tick is not None
+    assert not breaker._state.needs_permit
+    assert breaker._state.count_success is not None
     fail(breaker)
     has_to_forgive = state is State.CLOSED and ("in a row" in policy or "joined" in policy)
-    assert (breaker._stay.tick is None) == has_to_forgive
+    assert (breaker._state.count_success is None) == has_to_forgive
     end(CALLS[way](breaker))  # which forgives the failure, if it is one in a row
     breaker._lock = NoLock()  # type: ignore[assignment]  # whoever takes it is found out
     end(CALLS[way](breaker))
@@ -591,7 +591,7 @@ def test_stays_that_are_over_leave_nothing_behind_but_their_totals(make: Make) -
         breaker.call(ok)
         breaker.reset()
     assert breaker.statistics().successes == 50
-    assert len(breaker._ledger_locked()._ended) <= 2
+    assert len(breaker._totals_locked()._ended) <= 2
 
 
 def test_statistics_say_since_when_the_state_has_lasted(make: Make) -> None:

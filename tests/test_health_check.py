@@ -362,11 +362,11 @@ def test_no_more_than_eight_pings_are_left_hanging(make: Make, clock: ManualCloc
 
 def test_a_closed_check_stays_closed_in_a_forked_child(make: Make, clock: ManualClock) -> None:
     watched = opened(make, Ping())
-    health = watched.breaker._health
+    health = watched.breaker._prober
     assert health is not None
     health.close()
-    health.reset_after_fork()
-    health.look_after(watched.breaker)
+    health.in_child_after_fork()
+    health.ensure_running(watched.breaker)
     wait_for_no_watcher()
 
 
@@ -380,7 +380,7 @@ def test_a_second_ping_finds_no_place_beside_the_first(make: Make, clock: Manual
     watched = opened(make, hang)
     clock.advance(RECOVERY)
     assert begun.wait(DEADLINE)
-    assert watched.breaker._probe() is None
+    assert watched.breaker._admit_prober() is None
     assert watched.breaker.state is State.HALF_OPEN
     go_on.set()
     watched.wait_for(lambda breaker: breaker.state is State.CLOSED)

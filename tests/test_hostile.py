@@ -32,12 +32,11 @@ from breaker import (
     Statistics,
     TimeWindow,
     TripReport,
-    ledger,
-    model,
-    stay,
-    windows,
 )
 from breaker.events import subscribe_all
+from breaker.machine import model, totals
+from breaker.policies import counter as counters
+from breaker.states import half_open, judging
 from breaker.table import PROBE_FAILED
 from breaker.testing import ManualClock
 
@@ -170,7 +169,7 @@ def test_a_signal_handler_that_moves_the_circuit_amid_a_move_does_not_break_the_
             return
 
 
-def test_an_interrupt_while_delivering_does_not_silence_the_outbox() -> None:
+def test_an_interrupt_while_delivering_does_not_silence_the_bus() -> None:
     heard: list[object] = []
     breaker = CircuitBreaker("x", listeners=[heard.append])
 
@@ -334,7 +333,7 @@ def test_a_move_that_comes_too_late_is_no_error_of_the_caller(monkeypatch: pytes
     breaker, real = CircuitBreaker("x", failure_threshold=1), model.machine
 
     class Late:
-        def fire(self, trigger: str, late: CircuitBreaker) -> bool:
+        def fire(self, trigger: str, late: CircuitBreaker, *cause: object) -> bool:
             monkeypatch.undo()
             late.disable()  # what a signal handler may do just here
             return real(ramping=False).fire(trigger, late)
@@ -348,7 +347,7 @@ def test_a_move_that_comes_too_late_is_no_error_of_the_caller(monkeypatch: pytes
 def test_a_move_that_the_table_does_not_have_is_an_error() -> None:
     breaker = CircuitBreaker("x")
     with breaker._lock, pytest.raises(MachineError, match="Can't trigger event probe_failed from state CLOSED"):
-        breaker._fire_locked(breaker._stay, PROBE_FAILED)
+        breaker._fire_locked(breaker._state, PROBE_FAILED)
     assert breaker.state is State.CLOSED
 
 
@@ -371,7 +370,7 @@ def test_a_breaker_made_while_somebody_subscribes_to_all_is_not_deaf() -> None:
 
 def test_a_ramp_that_is_over_admits_nobody_by_itself() -> None:
     breaker = CircuitBreaker("x", ramp=RampUp(10.0), initial_state=State.RAMPING)
-    over = breaker._stay
+    over = breaker._state
     breaker.reset()
     assert over.admit(breaker, None) is None
     assert breaker.call(int) == 0
@@ -379,8 +378,8 @@ def test_a_ramp_that_is_over_admits_nobody_by_itself() -> None:
 
 @pytest.fixture
 def without_the_gil(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stay, "Ticks", windows.LockedTicks)
-    monkeypatch.setattr(ledger, "Ticks", windows.LockedTicks)
+    for module in (judging, half_open, totals):
+        monkeypatch.setattr(module, "CallCounter", counters.LockedCounter)
 
 
 @pytest.mark.usefixtures("without_the_gil")
@@ -407,9 +406,9 @@ def test_where_counting_takes_a_lock_no_child_inherits_it_held() -> None:
     breaker.force_open()
     breaker.reset()
     with contextlib.ExitStack() as held:
-        for ticks in (breaker._stay.ticks, *breaker._ledger_locked().counters()):
-            assert isinstance(ticks, windows.LockedTicks)
-            held.enter_context(ticks._lock)
+        for counter in (breaker._state.counter, *breaker._totals_locked().counters()):
+            assert isinstance(counter, counters.LockedCounter)
+            held.enter_context(counter._lock)
         child = os.fork()
         if child == 0:
             os._exit(breaker.call(int) + breaker.statistics().failures)

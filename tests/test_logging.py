@@ -17,8 +17,8 @@ import structlog
 from steps import Boom, fail, rejection, succeed
 
 from breaker import CallRejected, CircuitBreaker, CircuitOpenError, RampUp, State, StateChanged
-from breaker.events import subscribe_all
-from breaker.listeners import LoggingListener
+from breaker.observe.events import subscribe_all
+from breaker.observe.logging import LoggingListener
 from breaker.testing import ManualClock, bring_to, open_circuit
 
 Make = Callable[..., CircuitBreaker]
@@ -155,7 +155,7 @@ def test_threads_that_are_rejected_at_once_write_one_first_line(breaker: Circuit
 
 def test_the_closed_path_is_not_measured(breaker: CircuitBreaker) -> None:
     assert LoggingListener.event_types == (StateChanged, CallRejected)
-    assert not breaker._stay.gated
+    assert not breaker._state.needs_permit
 
 
 def test_one_listener_logs_every_breaker_of_the_process(
@@ -168,7 +168,7 @@ def test_one_listener_logs_every_breaker_of_the_process(
     for breaker in (first, second):
         breaker.force_open()
         reject(breaker, 2)
-        assert not breaker._measures()
+        assert not breaker._calls_need_permits()
     first.reset()
     end()
     second.reset()

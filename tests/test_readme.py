@@ -11,7 +11,8 @@ from typing import Any
 import prometheus_client
 import pytest
 
-from breaker import CircuitBreaker, outbox
+from breaker import CircuitBreaker
+from breaker.observe import bus
 from breaker.table import TABLE
 
 ROOT = Path(__file__).parent.parent
@@ -45,7 +46,7 @@ def server() -> Iterator[str]:
 def test_a_block_of_code_runs_as_it_stands(number: int, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(prometheus_client, "REGISTRY", prometheus_client.CollectorRegistry())
-    monkeypatch.setattr(outbox, "_everywhere", outbox._everywhere)  # undone afterwards, whoever subscribed
+    monkeypatch.setattr(bus, "_everywhere", bus._everywhere)  # undone afterwards, whoever subscribed
     code = compile(BLOCKS[number].replace("https://api.example.com", server), f"README.md block {number}", "exec")
     exec(code, {"__name__": f"readme_{number}"})
 

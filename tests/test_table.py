@@ -8,7 +8,8 @@ import pytest
 import transitions
 
 from breaker import CircuitBreaker, RampUp, State
-from breaker.machine import machine
+from breaker.machine.machine import machine
+from breaker.states import STATE_CLASSES
 from breaker.table import RAMP_TABLE, TABLE, Move
 from breaker.testing import ManualClock
 
@@ -26,8 +27,10 @@ PAIRS = [
 
 
 def answering(answer: bool) -> type[CircuitBreaker]:
-    """A breaker all of whose guards give this answer."""
-    return type("Answering", (CircuitBreaker,), {guard: lambda self: answer for guard in GUARDS})
+    """A breaker whose states give this answer for all of their guards."""
+    guards = {guard: lambda self, breaker: answer for guard in GUARDS}
+    classes = {name: type(state.__name__, (state,), guards) for name, state in STATE_CLASSES.items()}
+    return type("Answering", (CircuitBreaker,), {"_state_classes": classes})
 
 
 def standing_in(state: State, ramping: bool, guards: bool) -> Any:
@@ -100,9 +103,12 @@ def test_the_machine_knows_the_tables_moves_and_no_others(ramping: bool) -> None
             assert [str(move.dest) for move in moves] == [row.dest.value]
 
 
-def test_every_guard_is_a_documented_method_of_the_breaker() -> None:
-    for guard in GUARDS:
-        assert getattr(CircuitBreaker, guard).__doc__
+@pytest.mark.parametrize("row", [row for row in RAMP_TABLE if row.guard], ids=lambda row: f"{row.source}-{row.trigger}")
+def test_every_guard_is_a_documented_method_of_the_state_that_its_row_leaves(row: Move) -> None:
+    assert row.source is not None
+    assert row.guard is not None
+    assert getattr(STATE_CLASSES[row.source], row.guard).__doc__
+    assert not hasattr(CircuitBreaker, row.guard)
 
 
 def test_one_machine_drives_all_breakers_and_keeps_none() -> None:

@@ -121,7 +121,7 @@ def test_a_recorder_remembers_events_in_order_and_by_type() -> None:
 def test_a_recorder_of_state_changes_leaves_calls_unmeasured() -> None:
     heard = EventRecorder(StateChanged)
     payments = CircuitBreaker("payments", listeners=[heard])
-    assert not payments._stay.gated
+    assert not payments._state.needs_permit
     open_circuit(payments)
     assert [type(event) for event in heard.events] == [StateChanged]
 
@@ -137,7 +137,7 @@ def test_a_recorder_listens_for_a_block_to_some_breakers_or_to_all() -> None:
     payments.reset()
     assert heard.moves == [(CLOSED, State.DISABLED)]
     assert {event.breaker_name for event in everything.events} >= {"payments", "other"}
-    assert not payments._stay.gated
+    assert not payments._state.needs_permit
 
 
 # -- into each state ----------------------------------------------------------------------------------------
@@ -392,15 +392,15 @@ def test_a_fault_of_your_own_is_a_function() -> None:
 def test_everything_is_as_before_after_an_injection_however_it_ends(state: State) -> None:
     payments = CircuitBreaker("payments", ramp=RampUp(10.0))
     bring_to(payments, state)
-    gated = payments._stay.gated
+    needs_permit = payments._state.needs_permit
     with pytest.raises(LookupError), inject(payments, failing(None)):
         assert isinstance(payments, CircuitBreaker)
         assert type(payments).__name__ == "CircuitBreaker"
         raise LookupError
     assert type(payments) is CircuitBreaker
-    assert payments._stay.gated is gated
+    assert payments._state.needs_permit is needs_permit
     bring_to(payments, CLOSED)
-    assert not payments._stay.gated
+    assert not payments._state.needs_permit
 
 
 def test_listeners_may_come_and_go_during_an_injection() -> None:
@@ -441,7 +441,7 @@ def test_other_breakers_are_not_struck() -> None:
     payments, other = CircuitBreaker("payments"), CircuitBreaker("other")
     with inject(payments, failing(None)):
         assert other.call(str) == ""
-        assert not other._stay.gated
+        assert not other._state.needs_permit
 
 
 def test_of_many_threads_exactly_so_many_calls_fail() -> None:

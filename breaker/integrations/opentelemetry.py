@@ -24,9 +24,9 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from breaker.events import CallFailed, CallIgnored, CallRejected, CallSucceeded, StateChanged, subscribe_all
 from breaker.integrations import missing
 from breaker.integrations.readings import Reading, Readings
+from breaker.observe.events import CallFailed, CallIgnored, CallRejected, CallSucceeded, StateChanged, subscribe_all
 from breaker.table import State
 
 try:

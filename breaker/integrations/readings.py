@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from breaker import process
 from breaker.circuit import CircuitBreaker
-from breaker.events import StateChanged, Statistics
+from breaker.observe import instances
+from breaker.observe.events import StateChanged, Statistics
 from breaker.table import State
 
 Move = tuple[State, State]
@@ -91,7 +91,7 @@ class _Moves:
 
 def _source(breakers: Any) -> Callable[[], Iterable[CircuitBreaker]]:
     if breakers is None:
-        return lambda: [member for member in process.breakers() if isinstance(member, CircuitBreaker)]
+        return lambda: [member for member in instances.breakers() if isinstance(member, CircuitBreaker)]
     if isinstance(breakers, list | tuple | set | frozenset | Iterator):
         held = list(breakers)
         for breaker in held:

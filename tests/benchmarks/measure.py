@@ -13,6 +13,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Hashable
+from pathlib import Path
 from typing import Any
 
 from adapters import Case
@@ -23,11 +24,16 @@ BREAKERS = 10_000
 THREADS, CALLS, SLEEP = 8, 25, 0.01
 
 Loop = Callable[[int], float]
+Order = Callable[[list[Hashable]], object]
+"""Puts the loops of the next round in their order, in place."""
 
 
-def compiled(case: Case, *, raises: bool = False) -> Loop:
-    """A loop that makes the call `n` times and returns the seconds it took."""
-    body = f"try: {case.code}\n        except Exception: pass" if raises else case.code
+def compiled(case: Case, *, raises: bool | type[Exception] = False) -> Loop:
+    """A loop that makes the call `n` times and returns the seconds it took.
+
+    `raises` is what each call may raise, True for any exception; another one ends the measurement.
+    """
+    body = f"try: {case.code}\n        except Expected: pass" if raises else case.code
     source = (
         f"{'async ' if case.is_async else ''}def loop(n):\n"
         "    start = clock()\n"
@@ -37,7 +43,8 @@ def compiled(case: Case, *, raises: bool = False) -> Loop:
     )
     from itertools import repeat
 
-    names = {"clock": time.perf_counter, "repeat": repeat, **case.names}
+    expected = Exception if raises is True else raises
+    names = {"clock": time.perf_counter, "repeat": repeat, "Expected": expected, **case.names}
     exec(source, names)
     loop: Callable[[int], Any] = names["loop"]
     return (lambda n: asyncio.run(loop(n))) if case.is_async else loop
@@ -51,13 +58,14 @@ def _enough(loop: Loop) -> int:
     return max(int(n * SLICE / took), 1)
 
 
-def interleaved(loops: dict[Hashable, Loop], rounds: int) -> dict[Hashable, list[float]]:
-    """Seconds for one call of each loop, in each round. Every round measures all, in a new order."""
+def interleaved(loops: dict[Hashable, Loop], rounds: int, reorder: Order | None = None) -> dict[Hashable, list[float]]:
+    """Seconds for one call of each loop, in each round. Every round measures all, in a new order: a random one."""
+    reorder = reorder or random.Random(7).shuffle
     numbers = {key: _enough(loop) for key, loop in loops.items()}
     times: dict[Hashable, list[float]] = {key: [] for key in loops}
-    order, shuffle = list(loops), random.Random(7).shuffle
+    order = list(loops)
     for _ in range(rounds):
-        shuffle(order)
+        reorder(order)
         for key in order:
             gc.collect()
             gc.disable()
@@ -66,9 +74,14 @@ def interleaved(loops: dict[Hashable, Loop], rounds: int) -> dict[Hashable, list
     return times
 
 
+def ratios(times: list[float], base: list[float]) -> list[float]:
+    """The ratio within each round: what slows a whole round cancels."""
+    return [mine / other for mine, other in zip(times, base, strict=True)]
+
+
 def ratio(times: list[float], bare: list[float]) -> float:
-    """The median over the rounds of the ratio within each round: what slows a whole round cancels."""
-    return statistics.median(mine / base for mine, base in zip(times, bare, strict=True))
+    """The median of the ratios over the rounds."""
+    return statistics.median(ratios(times, bare))
 
 
 def sleep() -> None:
@@ -118,9 +131,15 @@ def microseconds_each(make: Callable[[], object]) -> float:
     return (time.perf_counter() - began) / BREAKERS * 1e6
 
 
-def import_milliseconds(module: str, after: str = "sys") -> float:
-    """To import `module` in a fresh interpreter that has imported `after`, from bytecode as an installed one is."""
+def import_milliseconds(module: str, after: str = "sys", tree: Path | None = None) -> float:
+    """To import `module` in a fresh interpreter that has imported `after`, from bytecode as an installed one is.
+
+    The module is the one of `tree`, if that is given.
+    """
     compiling = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    code = f"import time, {after}; t = time.perf_counter(); import {module}; print((time.perf_counter() - t) * 1e3)"
+    first = "" if tree is None else f"import sys; sys.path.insert(0, {str(tree)!r}); "
+    code = (
+        f"{first}import time, {after}; t = time.perf_counter(); import {module}; print((time.perf_counter() - t) * 1e3)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=compiling)
     return float(done.stdout)

@@ -148,7 +148,7 @@ def test_prometheus_and_opentelemetry_show_the_same_numbers_for_the_same_traffic
 def test_metrics_are_read_when_collected_and_calls_are_not_measured(read: Read, payments: CircuitBreaker) -> None:
     plain = CircuitBreaker(name())
     plain.call(str)
-    assert not plain._stay.gated
+    assert not plain._state.needs_permit
     assert read()["circuit_breaker.calls", plain.name, "success"] == 1
 
 
@@ -179,7 +179,7 @@ def test_uninstrumented_breakers_are_read_no_more_and_can_be_instrumented_again(
         uninstrument()
         uninstrument()
         assert not any(key[0] != "circuit_breaker.call.duration" for key in read())
-    assert not CircuitBreaker(name())._stay.gated
+    assert not CircuitBreaker(name())._state.needs_permit
 
 
 def test_durations_are_recorded_only_when_asked_for(

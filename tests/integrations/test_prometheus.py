@@ -78,8 +78,8 @@ def test_calls_are_counted_by_outcome_without_anybody_listening(clock: ManualClo
     assert samples["breaker_calls_total", payments.name, "success"] == 7
     assert samples["breaker_calls_total", payments.name, "failure"] == 2
     assert samples["breaker_calls_total", payments.name, "ignored"] == 1
-    assert payments._outbox is None, "the collector costs the call path nothing"
-    assert not payments._stay.gated
+    assert payments._bus is None, "the collector costs the call path nothing"
+    assert not payments._state.needs_permit
 
 
 @pytest.mark.parametrize("state", State)
@@ -244,7 +244,7 @@ def test_durations_are_measured_only_when_asked_for(measuring: BreakerCollector,
     assert buckets == [0, 1]
     assert samples["breaker_call_duration_seconds_bucket", payments.name, "failure", "0.1"] == 1
     measuring.close()
-    assert not payments._stay.gated, "nobody measures any more"
+    assert not payments._state.needs_permit, "nobody measures any more"
 
 
 def test_names_and_types_hold_in_openmetrics_too(measuring: BreakerCollector) -> None:
@@ -298,7 +298,7 @@ def test_the_listener_free_collector_hears_no_events() -> None:
     payments = CircuitBreaker(name())
     BreakerCollector([payments])
     open_circuit(payments)
-    assert payments._outbox is None or not any(map(payments._outbox.wants, (StateChanged, CallSucceeded)))
+    assert payments._bus is None or not any(map(payments._bus.wants, (StateChanged, CallSucceeded)))
 
 
 def test_without_its_library_the_import_names_the_extra() -> None:

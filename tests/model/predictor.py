@@ -49,7 +49,7 @@ class End:
 
 
 @dataclass(eq=False)
-class Stay:
+class CircuitState:
     """One stay in a state, and what is true only during it."""
 
     state: State
@@ -75,7 +75,7 @@ class Predictor:
         self.crossings = self.reopenings = 0
         self.asked_until = 0.0
         self.totals: Counter[str] = Counter()
-        self.stay = Stay(settings.initial_state, now)
+        self.stay = CircuitState(settings.initial_state, now)
         recovery = settings.recovery
         self.lease = settings.probe_timeout or (recovery.initial if isinstance(recovery, Backoff) else recovery)
         if settings.initial_state is State.OPEN:
@@ -90,7 +90,7 @@ class Predictor:
     def _go(self, state: State, now: float) -> None:
         if state is not self.state:
             self.moves.append((self.state, state))
-        self.stay = Stay(state, now)
+        self.stay = CircuitState(state, now)
         if state is State.CLOSED:
             self.reopenings, self.asked_until = 0, 0.0
 
@@ -127,7 +127,7 @@ class Predictor:
 
     # -- a call asks --------------------------------------------------------------------------------------
 
-    def admit(self, ticket: object, now: float, let_in: bool, seen: Seen) -> Stay | None:
+    def admit(self, ticket: object, now: float, let_in: bool, seen: Seen) -> CircuitState | None:
         """A call asked at `now`: what it is admitted in, None when it is rejected."""
         self.time_passed(now)
         may = self._answers(now)
@@ -206,7 +206,7 @@ class Predictor:
 
     # -- a call ends --------------------------------------------------------------------------------------
 
-    def settle(self, ticket: object, stay: Stay, now: float, end: End, seen: Seen) -> None:
+    def settle(self, ticket: object, stay: CircuitState, now: float, end: End, seen: Seen) -> None:
         """The call of `ticket`, admitted in `stay`, ended."""
         if stay.state is State.DISABLED:
             return
@@ -228,7 +228,7 @@ class Predictor:
         if end.outcome != "neutral":
             self._call_ended(Done(now, failed, slow, duration), before, seen)
 
-    def drop(self, ticket: object, stay: Stay) -> None:
+    def drop(self, ticket: object, stay: CircuitState) -> None:
         """The call's permit was collected unsettled."""
         stay.running.pop(ticket, None)
 

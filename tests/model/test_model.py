@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from predicted_counts import in_a_row, windows
-from predictor import COUNTING, End, Predictor, Seen, Stay
+from predictor import COUNTING, CircuitState, End, Predictor, Seen
 from ways_to_call import JUDGES_RESULTS, SURFACES, Boom, Cancelled, Ignored
 
 from breaker import CircuitOpenError, ConsecutiveFailures, FailureRate, Permit, State, StateChanged
@@ -45,7 +45,7 @@ class BreakerLife(RuleBasedStateMachine):
         self.choice = choice
         self.breaker = choice.breaker(self.clock, self.heard.append)
         self.model = Predictor(choice.settings, self.clock.now)
-        self.held: list[tuple[Permit, object, Stay]] = []
+        self.held: list[tuple[Permit, object, CircuitState]] = []
         self._learn_the_period()
         self._live_through(until)
 
@@ -173,7 +173,7 @@ class BreakerLife(RuleBasedStateMachine):
         else:
             permit.succeed(ending.how)
 
-    def _settled(self, ticket: object, stay: Stay, ending: Ending, sees_result: bool) -> None:
+    def _settled(self, ticket: object, stay: CircuitState, ending: Ending, sees_result: bool) -> None:
         neutral, failed = ending.how in ("ignored", "cancelled"), ending.how == "boom"
         failed |= ending.how == "bad" and sees_result and self.choice.judges_results
         end = End(

@@ -1,6 +1,6 @@
 """How events reach listeners: in order, outside every lock, isolated from each other and from the call.
 
-An event is put while the breaker's lock is held and delivered after it, by whichever thread comes by;
+An event is published while the breaker's lock is held and delivered after it, by whichever thread comes by;
 one thread delivers at a time, so the order of the queue is the order that listeners see. Whoever delivers,
 a listener runs in the context (`contextvars`) of the call that the event is about: its trace, its log
 fields. This module knows nothing of what the events say.
@@ -16,12 +16,12 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextvars import Context, copy_context
 from typing import Any, NamedTuple
 
-from breaker import process
+from breaker.observe import instances
 
 logger = logging.getLogger("breaker")
 
 
-class Told:
+class Message:
     """What listeners may be told: the events are of this type."""
 
     __slots__ = ()
@@ -44,13 +44,13 @@ class Subscription(NamedTuple):
         own = getattr(callback, "event_types", ())
         types = types or (own if isinstance(own, tuple) else ())  # a mock has any attribute you ask for
         for kind in types:
-            if not isinstance(kind, type) or not issubclass(kind, Told):
+            if not isinstance(kind, type) or not issubclass(kind, Message):
                 raise TypeError(f"subscribe to event types, such as StateChanged, got {kind!r}")
         return cls(callback, types)
 
 
 _everywhere: tuple[Subscription, ...] = ()
-_lock = process._lock  # a fork waits for it, so that no child inherits it held
+_lock = instances._lock  # a fork waits for it, so that no child inherits it held
 
 
 def subscribe_everywhere(subscription: Subscription) -> Callable[[], None]:
@@ -70,8 +70,8 @@ def subscribe_everywhere(subscription: Subscription) -> Callable[[], None]:
 
 
 def _tell_breakers() -> None:
-    for breaker in process.breakers():
-        breaker._heed_listeners()
+    for breaker in instances.breakers():
+        breaker._listeners_changed()
 
 
 def anybody_everywhere() -> bool:
@@ -79,7 +79,7 @@ def anybody_everywhere() -> bool:
     return bool(_everywhere)
 
 
-class Outbox:
+class EventBus:
     """One breaker's listeners and the events on their way to them."""
 
     __slots__ = ("_busy", "_queue", "subscriptions")
@@ -90,22 +90,22 @@ class Outbox:
         self._busy = threading.RLock()
 
     @classmethod
-    def of(cls, listeners: Iterable[Any]) -> Outbox | None:
-        """An outbox for a new breaker's listeners, or None when nobody listens to it."""
+    def of(cls, listeners: Iterable[Any]) -> EventBus | None:
+        """A bus for a new breaker's listeners, or None when nobody listens to it."""
         if listeners == () and not _everywhere:
             return None
-        box = cls()
+        bus = cls()
         if not isinstance(listeners, Iterable):
             raise TypeError(f"listeners must be a list of functions, got {listeners!r}")
-        box.subscriptions = tuple(Subscription.checked(listener, ()) for listener in listeners)
-        return box
+        bus.subscriptions = tuple(Subscription.checked(listener, ()) for listener in listeners)
+        return bus
 
     def wants(self, kind: type) -> bool:
         """Whether somebody listens to events of this type."""
         listeners = self.subscriptions + _everywhere
         return any(not types or issubclass(kind, types) for _, types in listeners)
 
-    def put(self, event: Any) -> None:
+    def publish(self, event: Any) -> None:
         """Queue an event. The breaker's lock makes the order."""
         self._queue.append((event, copy_context()))
 
@@ -115,7 +115,7 @@ class Outbox:
         if busy._is_owned():  # type: ignore[attr-defined]  # a listener called the breaker: its frame goes on with it
             return
         try:  # around the acquire, too: an interrupt right after it must find the way to the release
-            # Asked again after the release: an event put in between would find nobody.
+            # Asked again after the release: an event published in between would find nobody.
             while self._queue and busy.acquire(blocking=False):
                 while self._queue:
                     event, context = self._queue.popleft()

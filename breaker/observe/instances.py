@@ -12,28 +12,28 @@ from collections.abc import Callable
 from typing import Protocol
 
 
-class Resting(Protocol):
+class Held(Protocol):
     """What a thing with a lock lets the process do to it around a fork."""
 
-    def _rest(self) -> None: ...
-    def _wake(self) -> None: ...
-    def _wake_in_child(self) -> None: ...
+    def _hold_for_fork(self) -> None: ...
+    def _after_fork(self) -> None: ...
+    def _in_child_after_fork(self) -> None: ...
 
 
-class Member(Resting, Protocol):
+class Member(Held, Protocol):
     """What a breaker lets the process do to it."""
 
-    def _heed_listeners(self) -> None: ...
+    def _listeners_changed(self) -> None: ...
 
 
 _members: list[weakref.ref[Member]] = []  # a WeakSet would cost each breaker 50 bytes and 1 µs more
 _room = 64
 _lock = threading.RLock()
-_others: weakref.WeakSet[Resting] = weakref.WeakSet()
-_resting: list[Resting] = []
+_others: weakref.WeakSet[Held] = weakref.WeakSet()
+_resting: list[Held] = []
 
 
-def join(breaker: Member) -> None:
+def register(breaker: Member) -> None:
     """Make `breaker` known until it is collected."""
     global _room
     with _lock:
@@ -43,7 +43,7 @@ def join(breaker: Member) -> None:
         _members.append(weakref.ref(breaker))
 
 
-def shield(thing: Resting) -> None:
+def hold_too(thing: Held) -> None:
     """Let a fork find `thing`, which is no breaker, at rest too."""
     with _lock:
         _others.add(thing)
@@ -59,13 +59,13 @@ def _before_fork() -> None:
     # Forking while another thread is inside a breaker would leave the child a half-made move.
     _lock.acquire()
     for thing in (*breakers(), *_others):
-        thing._rest()
+        thing._hold_for_fork()
         _resting.append(thing)
 
 
 def _after_fork_in_parent() -> None:
     while _resting:
-        _resting.pop()._wake()
+        _resting.pop()._after_fork()
     _lock.release()
 
 
@@ -73,7 +73,7 @@ def _after_fork_in_child() -> None:
     resting = list(_resting)
     _after_fork_in_parent()
     for thing in resting:
-        thing._wake_in_child()
+        thing._in_child_after_fork()
 
 
 _register: Callable[..., object] = getattr(os, "register_at_fork", dict)  # where there is no fork, nothing is to do

@@ -6,8 +6,8 @@ import itertools
 import logging
 from typing import Any, ClassVar, Protocol
 
-from breaker import process
-from breaker.events import CallRejected, StateChanged
+from breaker.observe import instances
+from breaker.observe.events import CallRejected, StateChanged
 from breaker.table import State
 
 _REJECTING = frozenset({State.OPEN, State.FORCED_OPEN, State.HALF_OPEN, State.RAMPING})
@@ -74,7 +74,7 @@ class LoggingListener:
 
     def _forget_dropped_breakers(self) -> None:
         """Whoever was dropped while open never tells of its end."""
-        alive = {getattr(member, "name", None) for member in process.breakers()}
+        alive = {getattr(member, "name", None) for member in instances.breakers()}
         for name in list(self._spells):
             if name not in alive:
                 self._spells.pop(name, None)

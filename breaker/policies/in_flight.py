@@ -12,7 +12,7 @@ import heapq
 from collections import deque
 
 
-class Leases:
+class CallsInFlight:
     """Deadlines of the calls in flight, by key."""
 
     __slots__ = ("_abandoned", "_by_deadline", "_open", "_overdue", "ever_overdue")

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from breaker import checks
-from breaker.shares import FailureShare, SlowShare
-from breaker.tally import InARow, OfUser, Tally, Together
-from breaker.windows import AnyTicks, Clock, CountWindow, Lock, TimeWindow, Window
+from breaker.policies.counter import AnyCounter
+from breaker.policies.rates import FailureRateTally, SlowCallRateTally
+from breaker.policies.tally import ConsecutiveTally, CustomTally, JoinedTally, Tally
+from breaker.policies.windows import Clock, CountWindow, Lock, TimeWindow, Window
 
 
 class UserTally(Protocol):
@@ -47,9 +48,9 @@ class _Joinable:
     def __ror__(self, other: Any) -> AnyOf:
         return AnyOf((other, self))
 
-    def speaker(self, tally: Tally) -> tuple[Any, Tally]:
-        """The policy that trips by this tally of its own, and the counts it did so by."""
-        return self, tally
+    def parts(self, tally: Tally) -> Iterable[tuple[Any, Tally]]:
+        """Each single policy with its own tally: joined ones would give one another's numbers."""
+        return [(self, tally)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,9 @@ class ConsecutiveFailures(_Joinable):
     def __post_init__(self) -> None:
         checks.count("threshold", self.threshold)
 
-    def begin(self, ticks: AnyTicks, clock: Clock, lock: Lock) -> Tally:
-        """A fresh tally that counts on `ticks`."""
-        return InARow(self.threshold, ticks)
+    def begin(self, counter: AnyCounter, clock: Clock, lock: Lock) -> Tally:
+        """A fresh tally that counts on `counter`."""
+        return ConsecutiveTally(self.threshold, counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +80,9 @@ class FailureRate(_Joinable):
     def __post_init__(self) -> None:
         _check_rate(self)
 
-    def begin(self, ticks: AnyTicks, clock: Clock, lock: Lock) -> Tally:
-        """A fresh tally that counts on `ticks`."""
-        return FailureShare(self, ticks, self.window.open(ticks, clock, lock))
+    def begin(self, counter: AnyCounter, clock: Clock, lock: Lock) -> Tally:
+        """A fresh tally that counts on `counter`."""
+        return FailureRateTally(self, counter, self.window.open(counter, clock, lock))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +106,9 @@ class SlowCallRate(_Joinable):
         if not isinstance(self.count_running, bool):
             raise ValueError(f"count_running must be True or False, got {self.count_running!r}")
 
-    def begin(self, ticks: AnyTicks, clock: Clock, lock: Lock) -> Tally:
-        """A fresh tally that counts on `ticks`."""
-        return SlowShare(self, ticks, self.window.open(ticks, clock, lock), clock)
+    def begin(self, counter: AnyCounter, clock: Clock, lock: Lock) -> Tally:
+        """A fresh tally that counts on `counter`."""
+        return SlowCallRateTally(self, counter, self.window.open(counter, clock, lock), clock)
 
 
 def _check_rate(policy: FailureRate | SlowCallRate) -> None:
@@ -139,18 +140,16 @@ class AnyOf(_Joinable):
     def __repr__(self) -> str:
         return " | ".join(map(repr, self.policies))
 
-    def begin(self, ticks: AnyTicks, clock: Clock, lock: Lock) -> Tally:
-        """A fresh tally that counts on `ticks`."""
-        return Together([policy.begin(ticks, clock, lock) for policy in self.policies], ticks)
+    def begin(self, counter: AnyCounter, clock: Clock, lock: Lock) -> Tally:
+        """A fresh tally that counts on `counter`."""
+        return JoinedTally([policy.begin(counter, clock, lock) for policy in self.policies], counter)
 
-    def speaker(self, tally: Tally) -> tuple[Any, Tally]:
-        """The first of the policies whose limit is reached, and its own tally."""
-        assert isinstance(tally, Together)
-        place = tally.speaker()
-        return self.policies[place], tally.part(place)
+    def parts(self, tally: Tally) -> Iterable[tuple[Any, Tally]]:
+        assert isinstance(tally, JoinedTally)
+        return zip(self.policies, tally.parts, strict=True)
 
 
-class OfUsers(_Joinable):
+class CustomPolicy(_Joinable):
     """A user's own policy, in the form that the states use."""
 
     __slots__ = ("_theirs", "timed")
@@ -162,16 +161,16 @@ class OfUsers(_Joinable):
     def __repr__(self) -> str:
         return repr(self._theirs)
 
-    def begin(self, ticks: AnyTicks, clock: Clock, lock: Lock) -> Tally:
+    def begin(self, counter: AnyCounter, clock: Clock, lock: Lock) -> Tally:
         """A fresh tally of theirs. Raises `TypeError` for what is none."""
         tally = self._theirs.open(clock)
         for method in ("succeeded", "failed", "tripped"):
             if not callable(getattr(tally, method, None)):
                 raise TypeError(f"the tally of {self._theirs!r} must have a method {method!r}, got {tally!r}")
-        return OfUser(tally)
+        return CustomTally(tally)
 
 
-Policy = ConsecutiveFailures | FailureRate | SlowCallRate | AnyOf | OfUsers
+Policy = ConsecutiveFailures | FailureRate | SlowCallRate | AnyOf | CustomPolicy
 
 
 def checked(policy: Any) -> Policy:
@@ -179,5 +178,5 @@ def checked(policy: Any) -> Policy:
     if isinstance(policy, Policy):
         return policy
     if callable(getattr(policy, "open", None)) and not isinstance(policy, type):
-        return OfUsers(policy)
+        return CustomPolicy(policy)
     raise TypeError(f"trip must be a trip policy, such as ConsecutiveFailures(5), got {policy!r}")

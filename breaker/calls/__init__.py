@@ -1,0 +1,1 @@
+"""How a call gets through: admission and settlement, and a wrapper for each kind of function."""
