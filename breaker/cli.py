@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import breaker
 from breaker import BreakerError, CircuitBreaker, CircuitOpenError, State, StateChanged, diagram
 from breaker.testing import ManualClock
 
@@ -23,6 +24,17 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line, where argparse would print its usage too."""
         self.exit(2, f"{self.prog}: {' '.join(message.split())}\n")
+
+
+class _Version(argparse.Action):
+    """Prints the version, which is looked up only when it is asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"simple-breaker {breaker.__version__}")
+        parser.exit()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="breaker", description="Pictures of the circuit breaker's state machine.")
+    parser.add_argument("--version", action=_Version, help="print the version of the package and exit")
     commands = parser.add_subparsers(metavar="command", required=True)
     command = commands.add_parser("diagram", help="draw the state machine", description="Draw the state machine.")
     formats = f"{', '.join(diagram.FORMATS)}; if not given, by FILE's ending, or mermaid"

@@ -6,8 +6,8 @@ moves there are. This module holds no behaviour.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class State(StrEnum):
@@ -35,9 +35,8 @@ METRICS_ONLY = "metrics_only"
 RESET = "reset"
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
-    """One row: in `source`, `trigger` leads to `dest` if the breaker's method named `guard` agrees."""
+class Move(NamedTuple):
+    """One row: in `source`, `trigger` leads to `dest` if the state's method named `guard` agrees."""
 
     trigger: str
     source: State | None  # None: from any state
@@ -48,7 +47,7 @@ class Move:
 _ANY = None
 
 TABLE = (
-    #    trigger          source           dest             guard, a method of the breaker
+    #    trigger          source           dest             guard, a method of the state it leaves
     Move(TRIP,            State.CLOSED,    State.OPEN,      "threshold_reached"),
     Move(TIMEOUT_ELAPSED, State.OPEN,      State.HALF_OPEN, "recovery_timeout_elapsed"),
     Move(PROBE_SUCCEEDED, State.HALF_OPEN, State.CLOSED,    "enough_probes_succeeded"),

@@ -251,7 +251,7 @@ class _Faulty(CircuitState):
         return permit
 
 
-_FAULTY: dict[State, type[CircuitState]] = {
+_FAULTY: dict[str, type[CircuitState]] = {
     name: type(state.__name__, (_Faulty, state), {"__slots__": (), _PLAIN: state})
     for name, state in STATE_CLASSES.items()
 }

@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 import pytest
-from steps import RECOVERY, THRESHOLD, Make
+from kit.steps import RECOVERY, THRESHOLD, Make
 
 from breaker import CircuitBreaker, State
 from breaker.testing import ManualClock

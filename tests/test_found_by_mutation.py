@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any
 
 import pytest
-from steps import RECOVERY, THRESHOLD, Boom, Make, boom, fail, lose, ok, rejection, succeed
+from kit.steps import RECOVERY, THRESHOLD, Boom, Make, boom, fail, lose, ok, rejection, succeed
 
 from breaker import (
     Backoff,

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from steps import Boom, Make, fail, lose, succeed
+from kit.steps import Boom, Make, fail, lose, succeed
 from transitions import MachineError
 
 from breaker import (

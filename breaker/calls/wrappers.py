@@ -41,6 +41,8 @@ def is_awaitable(thing: Any) -> bool:
 
 def is_async(fn: Any) -> bool:
     """Whether calling `fn` makes a coroutine: async functions, and objects whose `__call__` is one."""
+    if isinstance(fn, type):
+        return False  # a call makes an object of the class, whatever calling that would make
     if type(fn) is FunctionType and (not fn.__dict__ or fn.__code__.co_flags & _MAKES_COROUTINES):
         return bool(fn.__code__.co_flags & _MAKES_COROUTINES)  # the common case, thirty times faster
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004  # not whether it is callable

@@ -33,9 +33,10 @@ class StateNode(transitions.State):
     def enter(self, event_data: transitions.EventData) -> None:
         """Change the model's state: it calls `on_enter` of the new one, then `on_exit` of the old."""
         breaker: Any = event_data.model
-        if breaker._state.name != event_data.transition.source:
+        row: Any = event_data.transition
+        if breaker._state.name != row.source:
             return  # a signal handler or a finalizer came in between, and moved first
-        breaker._change_state_locked(State(self.name), event_data.event.name, *event_data.args)
+        breaker._change_state_locked(row.dest, event_data.event.name, *event_data.args)
 
     def exit(self, event_data: transitions.EventData) -> None:
         """Nothing yet: a move that fails on entering must not have left."""

@@ -75,7 +75,6 @@ class CircuitState:
 
     def on_exit(self, breaker: Model) -> None:
         """The state is over. Must not raise: `breaker` has its next state already."""
-        self.needs_permit = True  # who still holds it must ask again
 
     def on_success(self, breaker: Model, key: int | None, duration: float | None, slow: int) -> None:
         """A call that this state admitted ended well."""
@@ -126,7 +125,7 @@ class Model:
 
     __slots__ = ("__weakref__", "_bus", "_lock", "_name", "_prober", "_settings", "_state", "_totals")
     _state: CircuitState
-    _state_classes: ClassVar[Mapping[State, type[CircuitState]]]
+    _state_classes: ClassVar[Mapping[str, type[CircuitState]]]
     # What `breaker.calls` adds to it, and the states' permits ask of it.
     _settle: Callable[..., None]
     _settle_error: Callable[..., None]
@@ -180,7 +179,7 @@ class Model:
             if self._state is state:  # else a signal handler or a finalizer came in between, and moved first
                 raise
 
-    def _change_state_locked(self, name: State, trigger: str, cause: Cause = UNTOLD) -> None:
+    def _change_state_locked(self, name: str, trigger: str, cause: Cause = UNTOLD) -> None:
         """Leave the present state and enter another: the one place where that happens. For the machine alone."""
         old, totals = self._state, self._totals_locked()
         new = self._state_classes[name]()
@@ -189,6 +188,7 @@ class Model:
         if self._state is not old:
             return  # a signal handler or a finalizer came in between, and moved first
         self._state = new
+        old.needs_permit = True  # who still holds it must ask again
         old.on_exit(self)
         if new.report is not None:
             totals.add_opening(new.report)

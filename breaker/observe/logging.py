@@ -27,7 +27,7 @@ class LoggingListener:
     and one count of the rest when it ends. Opening is a WARNING, everything else INFO.
 
         CircuitBreaker("payments", listeners=[LoggingListener()])     # one breaker
-        breaker.events.subscribe_all(LoggingListener())               # all of the process
+        breaker.subscribe_all(LoggingListener())                      # all of the process
 
     `logger`: the standard library's "breaker" by default; one of structlog's does as well. Breakers of one
     name share one count of rejections.

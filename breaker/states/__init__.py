@@ -12,9 +12,8 @@ from breaker.states.half_open import HalfOpen
 from breaker.states.metrics_only import MetricsOnly
 from breaker.states.open import Open
 from breaker.states.ramping import Ramping
-from breaker.table import State
 
-STATE_CLASSES: dict[State, type[CircuitState]] = {
+STATE_CLASSES: dict[str, type[CircuitState]] = {
     state.name: state for state in (Closed, Open, HalfOpen, Ramping, ForcedOpen, Disabled, MetricsOnly)
 }
-"""The class of each state, as the model enters them."""
+"""The class of each state, by its name, which a `State` is, too."""

@@ -37,8 +37,8 @@ class HalfOpen(CircuitState):
         return self._probes.overdue(breaker._settings.clock()) > 0
 
     def admit(self, breaker: Model, slow_after: float | None) -> Permit | None:
-        places = breaker._settings.half_open_max_calls if breaker._callers_may_probe() else 0
-        return self._admit(breaker, slow_after, places)
+        prober, places = breaker._prober, breaker._settings.half_open_max_calls
+        return self._admit(breaker, slow_after, places if prober is None or prober.may_probe(breaker) else 0)
 
     def admit_prober(self, breaker: Model) -> Permit | None:
         with breaker._lock:

@@ -24,7 +24,6 @@ class Judging(CircuitState):
         self.choose_path_locked(breaker)
 
     def on_exit(self, breaker: Model) -> None:
-        super().on_exit(breaker)
         breaker._totals_locked().close_counter(self.counter)
 
     def threshold_reached(self, breaker: Model) -> bool:

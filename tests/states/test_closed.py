@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from steps import RECOVERY, THRESHOLD, Boom, Cancelled, Make, boom, counts, fail, ok, succeed
+from kit.steps import RECOVERY, THRESHOLD, Boom, Cancelled, Make, boom, counts, fail, ok, succeed
 
 from breaker import CircuitBreaker, State
 from breaker.testing import ManualClock

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from steps import THRESHOLD, Boom, Cancelled, Make, counts, fail, ok, succeed
+from kit.steps import THRESHOLD, Boom, Cancelled, Make, counts, fail, ok, succeed
 
 from breaker import CircuitBreaker, CountWindow, SlowCallRate, State
 from breaker.testing import ManualClock

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from steps import RECOVERY, THRESHOLD, Make, counts, enter, fail, rejection, succeed
+from kit.steps import RECOVERY, THRESHOLD, Make, counts, enter, fail, rejection, succeed
 
 from breaker import CircuitBreaker, RampUp, State
 from breaker.testing import ManualClock

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from steps import RECOVERY, THRESHOLD, Boom, Cancelled, Make, boom, counts, fail, ok, rejection, succeed
+from kit.steps import RECOVERY, THRESHOLD, Boom, Cancelled, Make, boom, counts, fail, ok, rejection, succeed
 
 from breaker import CircuitBreaker, CircuitOpenError, CountWindow, Permit, SlowCallRate, State
 from breaker.testing import ManualClock

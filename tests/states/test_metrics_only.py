@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from steps import THRESHOLD, Make, counts, fail, succeed
+from kit.steps import THRESHOLD, Make, counts, fail, succeed
 
 from breaker import CircuitBreaker, CountWindow, FailureRate, SlowCallRate, State, StateChanged, TimeWindow
 from breaker.testing import ManualClock

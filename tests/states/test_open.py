@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from steps import RECOVERY, THRESHOLD, Make, counts, fail, ok, rejection, succeed
+from kit.steps import RECOVERY, THRESHOLD, Make, counts, fail, ok, rejection, succeed
 
 from breaker import CircuitBreaker, State
 from breaker.testing import ManualClock

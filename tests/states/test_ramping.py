@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from steps import RECOVERY, THRESHOLD, Make, counts, fail, passes, rejection, succeed
+from kit.steps import RECOVERY, THRESHOLD, Make, counts, fail, passes, rejection, succeed
 
 from breaker import Backoff, CircuitBreaker, FailureRate, RampUp, State, TimeWindow
 from breaker.testing import ManualClock

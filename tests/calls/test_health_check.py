@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from steps import RECOVERY, THRESHOLD, Make, fail, rejection, succeed
+from kit.steps import RECOVERY, THRESHOLD, Make, fail, rejection, succeed
 
 from breaker import CircuitBreaker, RampUp, State, StateChanged
 from breaker.testing import ManualClock
@@ -384,3 +384,7 @@ def test_a_second_ping_finds_no_place_beside_the_first(make: Make, clock: Manual
     assert watched.breaker.state is State.HALF_OPEN
     go_on.set()
     watched.wait_for(lambda breaker: breaker.state is State.CLOSED)
+
+
+def test_a_closed_circuit_has_no_place_for_a_ping(make: Make) -> None:
+    assert make()._admit_prober() is None

@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 import pytest
-from steps import THRESHOLD, Boom, Make, boom, fail, succeed
+from kit.steps import THRESHOLD, Boom, Make, boom, fail, succeed
 
 from breaker import Backoff, CircuitBreaker, State
 from breaker.testing import ManualClock

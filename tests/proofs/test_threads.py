@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from steps import RECOVERY, THRESHOLD, Boom, Cancelled, Make, fail, ok, succeed
+from kit.steps import RECOVERY, THRESHOLD, Boom, Cancelled, Make, fail, ok, succeed
 
 from breaker import (
     CircuitBreaker,

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
-from steps import RECOVERY, THRESHOLD, Boom, Make, fail, lose, ok, rejection, succeed
+from kit.steps import RECOVERY, THRESHOLD, Boom, Make, fail, lose, ok, rejection, succeed
 
 from breaker import (
     CircuitBreaker,

@@ -12,8 +12,8 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
 import pytest
-from steps import RECOVERY, THRESHOLD, Boom, Cancelled, Make, enter, fail, lose, ok, succeed
-from surfaces import ASYNC, SYNC
+from kit.steps import RECOVERY, THRESHOLD, Boom, Cancelled, Make, enter, fail, lose, ok, succeed
+from kit.surfaces import ASYNC, SYNC
 
 from breaker import (
     Backoff,

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
-from steps import THRESHOLD, Boom, Make, boom, counts, enter, fail, lose, ok, rejection
+from kit.steps import THRESHOLD, Boom, Make, boom, counts, enter, fail, lose, ok, rejection
 
 from breaker import CircuitBreaker, CircuitOpenError, CountWindow, FailureRate, RampUp, SlowCallRate, State
 from breaker.testing import ManualClock

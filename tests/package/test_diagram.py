@@ -31,7 +31,7 @@ from breaker import (
 from breaker.table import RAMP_TABLE, TABLE, Move
 from breaker.testing import ManualClock
 
-COMMITTED = Path(__file__).parent.parent / "diagrams"
+COMMITTED = Path(__file__).parents[2] / "diagrams"
 REGENERATE = "regenerate the committed diagrams with: python -m breaker diagram --all diagrams"
 Make = Callable[..., CircuitBreaker]
 HOSTILE = (

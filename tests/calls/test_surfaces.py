@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from steps import RECOVERY, THRESHOLD, Boom, Make, counts, fail, passes, rejection, succeed
-from surfaces import CANCEL, DRIVES, Raised
+from kit.steps import RECOVERY, THRESHOLD, Boom, Make, counts, fail, passes, rejection, succeed
+from kit.surfaces import CANCEL, DRIVES, Raised
 
 from breaker import (
     CallFailed,

@@ -17,7 +17,7 @@ import pytest
 
 pytestmark = pytest.mark.packaging
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 INTEGRATIONS = ("aiohttp", "httpx", "httpx2", "opentelemetry", "prometheus", "requests")
 BINARIES = "Scripts" if os.name == "nt" else "bin"
 CLOSED_PORT = "http://127.0.0.1:9/charge"

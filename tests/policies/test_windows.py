@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from steps import Boom
+from kit.steps import Boom
 
 from breaker import CircuitBreaker, CountWindow, FailureRate, SlowCallRate, State, TimeWindow
 from breaker.testing import ManualClock

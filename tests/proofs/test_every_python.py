@@ -15,8 +15,8 @@ import pytest
 
 pytestmark = pytest.mark.packaging
 
-ROOT = Path(__file__).parents[1]
-SUITES = ["tests/test_threads.py", "tests/test_races.py", "tests/states"]
+ROOT = Path(__file__).parents[2]
+SUITES = ["tests/proofs/test_threads.py", "tests/proofs/test_races.py", "tests/states"]
 NEEDS = ["transitions", "pytest>=8.3", "pytest-run-parallel>=0.10", "pytest-timeout>=2.3"]
 PYENV = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import trio
-from steps import Cancelled
+from kit.steps import Cancelled
 
 from breaker import CircuitBreaker
 

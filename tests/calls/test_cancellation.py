@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from steps import Boom, Make, rejection
+from kit.steps import Boom, Make, rejection
 
 from breaker import CircuitBreaker, CountWindow, SlowCallRate, State
 from breaker.testing import ManualClock

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import structlog
-from steps import Boom, fail, rejection, succeed
+from kit.steps import Boom, fail, rejection, succeed
 
 from breaker import CallRejected, CircuitBreaker, CircuitOpenError, RampUp, State, StateChanged
 from breaker.observe.events import subscribe_all

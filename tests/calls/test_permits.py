@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from steps import RECOVERY, THRESHOLD, Boom, Make, all_free, boom, counts, fail, ok, rejection, succeed
+from kit.steps import RECOVERY, THRESHOLD, Boom, Make, all_free, boom, counts, fail, ok, rejection, succeed
 
 from breaker import (
     CircuitBreaker,

@@ -17,7 +17,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX system
 
 def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
     """The command in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "PYTHONWARNINGS": "error"}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONWARNINGS": "error"}
     environment.pop("PYTHONUNBUFFERED", None)  # what is buffered when writing fails is half of the matter
     command = [sys.executable, "-m", "breaker", *arguments]
     return subprocess.run(command, **{"capture_output": True, "env": environment, "timeout": 60, **options})  # type: ignore[call-overload,no-any-return]  # options are subprocess's own
@@ -171,3 +171,10 @@ def test_a_closed_standard_output_is_one_line(
         status = cli.main(["diagram"])
     assert status == 2
     assert capsys.readouterr().err == "breaker: standard output is closed: give -o FILE\n"
+
+
+def test_version_is_the_distributions(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"simple-breaker {metadata.version('simple-breaker')}\n"

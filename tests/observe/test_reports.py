@@ -11,7 +11,7 @@ import weakref
 from typing import Any
 
 import pytest
-from steps import RECOVERY, THRESHOLD, Boom, Cancelled, Make, boom, counts, fail, rejection, succeed
+from kit.steps import RECOVERY, THRESHOLD, Boom, Cancelled, Make, boom, counts, fail, rejection, succeed
 
 from breaker import (
     CircuitBreaker,

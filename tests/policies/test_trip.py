@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from steps import Boom, Make, boom, fail, ok, succeed
+from kit.steps import Boom, Make, boom, fail, ok, succeed
 
 from breaker import (
     CircuitBreaker,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import trio
-from steps import Boom, Make, all_free, counts
+from kit.steps import Boom, Make, all_free, counts
 
 from breaker import CircuitBreaker, CircuitOpenError, State
 

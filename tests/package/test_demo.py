@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pytest
 
-DEMO = Path(__file__).parents[1] / "simple-breaker.py"
+DEMO = Path(__file__).parents[2] / "simple-breaker.py"
 LIMIT = 120  # seconds after which a run is taken for hung; nothing here depends on how long one takes
 ESCAPE = "\033["
 REQUEST = re.compile(

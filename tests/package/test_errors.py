@@ -6,7 +6,7 @@ import copy
 import pickle
 
 import pytest
-from steps import RECOVERY, THRESHOLD, Boom, Make, boom, enter, fail, rejection
+from kit.steps import RECOVERY, THRESHOLD, Boom, Make, boom, enter, fail, rejection
 
 from breaker import BreakerError, CircuitBreaker, CircuitOpenError, RampUp, State
 from breaker.testing import ManualClock

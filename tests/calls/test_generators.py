@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from typing import Any
 
 import pytest
-from steps import RECOVERY, THRESHOLD, Boom, Cancelled, Make, all_free, counts, fail, rejection
+from kit.steps import RECOVERY, THRESHOLD, Boom, Cancelled, Make, all_free, counts, fail, rejection
 
 from breaker import CircuitBreaker, CircuitOpenError, State
 from breaker.testing import ManualClock

@@ -22,7 +22,7 @@ from unittest.mock import Mock
 
 import pytest
 import trio
-from steps import Boom, boom, fail, ok, rejection, succeed
+from kit.steps import Boom, boom, fail, ok, rejection, succeed
 
 from breaker import (
     CallFailed,
