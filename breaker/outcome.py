@@ -94,11 +94,11 @@ class Classifier:
         return self._failure(result)
 
     def _failure(self, cause: object) -> Verdict:
-        if self._retry_after is None or (asked := self._retry_after(cause)) is None:
+        if self._retry_after is None or (retry_after := self._retry_after(cause)) is None:
             return FAILED
-        if isinstance(asked, bool) or not isinstance(asked, int | float) or not math.isfinite(asked):
-            raise ValueError(f"retry_after must return a finite number of seconds or None, got {asked!r}")
-        return FAILURE, float(asked)
+        if isinstance(retry_after, bool) or not isinstance(retry_after, int | float) or not math.isfinite(retry_after):
+            raise ValueError(f"retry_after must return a finite number of seconds or None, got {retry_after!r}")
+        return FAILURE, float(retry_after)
 
 
 DEFAULT = Classifier()
