@@ -68,11 +68,15 @@ def test_the_two_commands_are_one_line_each_and_ci_runs_the_second_word_for_word
     assert f'"{tests}"' in (ROOT / ".ci/run").read_text()
 
 
-def test_the_table_of_states_is_the_table_of_the_code() -> None:
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs/rules.md"], ids=lambda page: page.name)
+def test_the_table_of_states_is_the_table_of_the_code(page: Path) -> None:
     def words(name: str | None) -> str:
         return (name or "").replace("_", " ")
 
-    rows = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in README.splitlines()]
+    rows = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in page.read_text().splitlines()]
     start = rows.index(("state", "trigger", "guard", "next")) + 2
     expected = [(move.source or "any", words(move.trigger), words(move.guard), str(move.dest)) for move in TABLE]
     assert rows[start : start + len(TABLE)] == expected
@@ -90,9 +94,26 @@ def test_every_setting_is_in_the_readme_with_its_default() -> None:
             assert written == parameter.default, name
 
 
-def test_every_link_to_a_file_leads_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_of_the_package_that_a_page_names_is_there(page: Path) -> None:
+    rooms = "machine|states|policies|calls|observe|integrations"
+    for named in re.findall(rf"`((?:{rooms})/\w+\.py)`", page.read_text()):
+        assert (ROOT / "breaker" / named).exists(), named
+
+
+def test_the_rules_are_numbered_as_the_code_cites_them() -> None:
+    numbers = re.findall(r"^(\d+)\. ", (ROOT / "docs/rules.md").read_text(), re.MULTILINE)
+    assert numbers == [str(number) for number in range(1, len(numbers) + 1)]
+    cited = {
+        number for path in (ROOT / "tests").rglob("*.py") for number in re.findall(r"[Rr]ule (\d+)", path.read_text())
+    }
+    assert cited <= set(numbers)
 
 
 def test_every_link_within_the_page_leads_somewhere() -> None:
