@@ -14,19 +14,9 @@ from typing import Any, Protocol
 
 from breaker import checks
 from breaker.outcome import FAILURE, IGNORED, SUCCESS
-from breaker.table import State
 
 _UNSAID: Any = object()
 next_key = itertools.count().__next__
-
-
-class Admitter(Protocol):
-    """What a permit knows of the state that admitted its call."""
-
-    @property
-    def name(self) -> State: ...
-
-    def abandon(self, key: int | None) -> None: ...
 
 
 class Issuer(Protocol):
@@ -56,13 +46,12 @@ class Permit:
     def __init__(
         self,
         breaker: Issuer,
-        state: Admitter,
+        state: Any,
         started: float | None = None,
         slow_after: float | None = None,
         key: int | None = None,
     ) -> None:
-        self._breaker = breaker
-        self._state: Any = state  # Admitter, and more to whoever admits and settles
+        self._breaker, self._state = breaker, state
         self._started, self._slow_after, self._key = started, slow_after, key
         self._unclaimed, self._settled = None, False  # last: a permit that an interrupt left half-made is none
 

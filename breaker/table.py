@@ -57,7 +57,7 @@ TABLE = (
     Move(DISABLE,         _ANY,            State.DISABLED),
     Move(METRICS_ONLY,    _ANY,            State.METRICS_ONLY),
     Move(RESET,           _ANY,            State.CLOSED),
-)  # fmt: skip
+)  # fmt: skip  # a table has columns
 """The moves of every breaker that has no ramp."""
 
 
@@ -72,5 +72,5 @@ RAMP_TABLE = (
     *map(_ramped, TABLE),
     Move(TRIP,            State.RAMPING,   State.OPEN,      "threshold_reached"),
     Move(RAMP_OVER,       State.RAMPING,   State.CLOSED,    "ramp_elapsed"),
-)  # fmt: skip
+)  # fmt: skip  # a table has columns
 """The moves of a breaker with a `RampUp`: traffic grows back before the circuit counts as closed."""

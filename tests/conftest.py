@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 
@@ -10,6 +11,14 @@ from kit.steps import RECOVERY, THRESHOLD, Make
 
 from breaker import CircuitBreaker, State
 from breaker.testing import ManualClock
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """In a worker pytest-cov begins to measure twice; the first would go on where a test is marked `no_cover`."""
+    coverage = sys.modules.get("coverage")
+    while hasattr(session.config, "workerinput") and coverage is not None and (begun := coverage.Coverage.current()):
+        begun.stop()
 
 
 class ClockOfEachThread(threading.local):
@@ -49,7 +58,7 @@ def breaker(make: Make) -> CircuitBreaker:
 
 
 @pytest.fixture(params=["closed", "half-open"])
-def guarding(request: pytest.FixtureRequest, make: Make, clock: ManualClock) -> CircuitBreaker:
+def wrapping(request: pytest.FixtureRequest, make: Make, clock: ManualClock) -> CircuitBreaker:
     """A breaker that is healthy, or whose next call is the first of many probes."""
     if request.param == "closed":
         return make(failure_threshold=100)

@@ -39,8 +39,7 @@ def wrap_async_generator(breaker: CallPath, fn: Callable[..., Any], slow_after: 
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         permit, closed = breaker._admit(slow_after), NEUTRAL
         try:
-            items = fn(*args, **kwargs)
-            step = _first_step(items)
+            step = _first_step(items := fn(*args, **kwargs))
             while True:
                 try:
                     item = await step

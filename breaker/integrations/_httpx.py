@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator
 from typing import Any, ClassVar, Self
 
+from breaker import Registry
 from breaker.integrations.http import FAILURE_STATUSES, Exchange, Gate, RejectedRequest, origin
-from breaker.registry import Registry
 
 
 def origin_of(request: Any) -> str:

@@ -12,9 +12,9 @@ import asyncio
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
+from breaker import Registry
 from breaker.integrations import missing
 from breaker.integrations.http import FAILURE_STATUSES, Exchange, Gate, RejectedRequest, origin
-from breaker.registry import Registry
 
 try:
     import aiohttp

@@ -16,8 +16,7 @@ from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn
 
-from breaker import CircuitOpenError, Permit
-from breaker.registry import Registry
+from breaker import CircuitOpenError, Permit, Registry
 
 FAILURE_STATUSES = frozenset({429, 500, 502, 503, 504})
 """Answers that say the dependency is in trouble. Other statuses say that it works."""

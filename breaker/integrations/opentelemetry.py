@@ -24,10 +24,10 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from breaker import State
+from breaker.events import CallFailed, CallIgnored, CallRejected, CallSucceeded, StateChanged, subscribe_all
 from breaker.integrations import missing
 from breaker.integrations.readings import Reading, Readings
-from breaker.observe.events import CallFailed, CallIgnored, CallRejected, CallSucceeded, StateChanged, subscribe_all
-from breaker.table import State
 
 try:
     from opentelemetry import trace

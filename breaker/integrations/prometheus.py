@@ -26,10 +26,10 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from breaker import State
+from breaker.events import CallEvent, CallFailed, CallIgnored, CallSucceeded, subscribe_all
 from breaker.integrations import missing
 from breaker.integrations.readings import Reading, Readings
-from breaker.observe.events import CallEvent, CallFailed, CallIgnored, CallSucceeded, subscribe_all
-from breaker.table import State
 
 try:
     from prometheus_client import Histogram

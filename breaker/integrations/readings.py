@@ -15,10 +15,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from breaker.circuit import CircuitBreaker
+from breaker import CircuitBreaker, State
+from breaker.events import StateChanged, Statistics
 from breaker.observe import instances
-from breaker.observe.events import StateChanged, Statistics
-from breaker.table import State
 
 Move = tuple[State, State]
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from breaker import Registry
 from breaker.integrations import missing
 from breaker.integrations.http import FAILURE_STATUSES, Exchange, Gate, RejectedRequest, origin
-from breaker.registry import Registry
 
 try:
     import requests

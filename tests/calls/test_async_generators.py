@@ -50,10 +50,10 @@ def test_an_async_generator_is_rejected_at_its_first_item(make: Make) -> None:
     ids=["exhausted", "empty", "raises", "raises at once", "closed early", "closed before any"],
 )
 def test_an_async_generator_has_one_verdict(
-    guarding: CircuitBreaker, run: Any, upto: int, error: Any, taken: int, expected: tuple[int, ...]
+    wrapping: CircuitBreaker, run: Any, upto: int, error: Any, taken: int, expected: tuple[int, ...]
 ) -> None:
     async def main() -> None:
-        items = numbers(guarding, upto, error)
+        items = numbers(wrapping, upto, error)
         try:
             for _ in range(taken):
                 await anext(items)
@@ -64,20 +64,20 @@ def test_an_async_generator_has_one_verdict(
         await items.aclose()
 
     run(main())
-    assert (counts(guarding)) == expected
-    assert guarding.state is State.OPEN or all_free(guarding)
+    assert (counts(wrapping)) == expected
+    assert wrapping.state is State.OPEN or all_free(wrapping)
 
 
-def test_an_async_generator_abandoned_after_an_item_is_a_success(guarding: CircuitBreaker) -> None:
+def test_an_async_generator_abandoned_after_an_item_is_a_success(wrapping: CircuitBreaker) -> None:
     async def main() -> None:
-        async for _ in numbers(guarding):
+        async for _ in numbers(wrapping):
             break
         gc.collect()
         await asyncio.sleep(0)  # the loop closes what was abandoned
         await asyncio.sleep(0)
 
     asyncio.run(main())
-    assert (counts(guarding), all_free(guarding)) == ((1, 0, 0, 0), True)
+    assert (counts(wrapping), all_free(wrapping)) == ((1, 0, 0, 0), True)
 
 
 def hanging(breaker: CircuitBreaker, wait: Callable[[], Any], after: int) -> AsyncGenerator[Any, Any]:
@@ -92,9 +92,9 @@ def hanging(breaker: CircuitBreaker, wait: Callable[[], Any], after: int) -> Asy
 
 
 @pytest.mark.parametrize("after", [0, 1])
-def test_a_task_cancelled_while_it_waits_for_an_item_is_neutral(guarding: CircuitBreaker, after: int) -> None:
+def test_a_task_cancelled_while_it_waits_for_an_item_is_neutral(wrapping: CircuitBreaker, after: int) -> None:
     async def consume() -> None:
-        async for _ in hanging(guarding, asyncio.Event().wait, after):
+        async for _ in hanging(wrapping, asyncio.Event().wait, after):
             pass
 
     async def main() -> None:
@@ -106,21 +106,21 @@ def test_a_task_cancelled_while_it_waits_for_an_item_is_neutral(guarding: Circui
         assert task.cancelled()
 
     asyncio.run(main())
-    assert (counts(guarding), all_free(guarding)) == ((0, 0, 1, 0), True)
+    assert (counts(wrapping), all_free(wrapping)) == ((0, 0, 1, 0), True)
 
 
-def test_an_async_generator_called_with_wrong_arguments_gives_its_permit_back(guarding: CircuitBreaker) -> None:
-    @guarding
+def test_an_async_generator_called_with_wrong_arguments_gives_its_permit_back(wrapping: CircuitBreaker) -> None:
+    @wrapping
     async def items(needed: int) -> AsyncIterator[int]:
         yield needed
 
     with pytest.raises(TypeError, match="needed"):
         asyncio.run(anext(items()))  # type: ignore[arg-type, call-arg]  # typed as what its callers see
-    assert counts(guarding) == (0, 1, 0, 0)
-    assert guarding.state is State.OPEN or all_free(guarding)
+    assert counts(wrapping) == (0, 1, 0, 0)
+    assert wrapping.state is State.OPEN or all_free(wrapping)
 
 
-def test_a_consumer_dropped_while_it_waits_for_the_first_item_is_neutral(guarding: CircuitBreaker) -> None:
+def test_a_consumer_dropped_while_it_waits_for_the_first_item_is_neutral(wrapping: CircuitBreaker) -> None:
     class Wait:
         def __await__(self) -> Iterator[None]:
             yield
@@ -129,21 +129,21 @@ def test_a_consumer_dropped_while_it_waits_for_the_first_item_is_neutral(guardin
         await Wait()
 
     async def consume() -> None:
-        async for _ in hanging(guarding, wait, 0):
+        async for _ in hanging(wrapping, wait, 0):
             pass
 
     consumer = consume()
     consumer.send(None)
     consumer.close()  # as a loop does with the tasks left when it is torn down
-    assert (counts(guarding), all_free(guarding)) == ((0, 0, 1, 0), True)
+    assert (counts(wrapping), all_free(wrapping)) == ((0, 0, 1, 0), True)
 
 
-def test_a_generator_may_be_made_in_one_task_and_iterated_in_others(guarding: CircuitBreaker) -> None:
+def test_a_generator_may_be_made_in_one_task_and_iterated_in_others(wrapping: CircuitBreaker) -> None:
     async def main() -> list[int]:
-        items = numbers(guarding)
+        items = numbers(wrapping)
         return [await asyncio.create_task(anext(items)) for _ in range(3)] + [  # type: ignore[arg-type]  # typed as what its callers see
             await asyncio.create_task(anext(items, -1))  # type: ignore[arg-type]  # typed as what its callers see
         ]
 
     assert asyncio.run(main()) == [0, 1, 2, -1]
-    assert (counts(guarding), all_free(guarding)) == ((1, 0, 0, 0), True)
+    assert (counts(wrapping), all_free(wrapping)) == ((1, 0, 0, 0), True)

@@ -7,11 +7,12 @@ import contextlib
 import functools
 import inspect
 import types
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable
 from typing import Any
 
 import pytest
-from kit.steps import Boom, Make, boom, ok
+from kit.functions import awaitable, coroutine, end, generator, plain
+from kit.steps import Boom, Make, boom
 
 from breaker import (
     CircuitBreaker,
@@ -136,38 +137,6 @@ def test_an_async_generator_that_the_loop_closes_at_its_end_is_a_success(make: M
     assert (breaker.state, breaker.statistics().successes) == (State.CLOSED, 3)
 
 
-def plain(*args: Any, during: Callable[[], object] = ok, **kwargs: Any) -> Any:
-    during()
-    return args, kwargs
-
-
-async def coroutine(*args: Any, **kwargs: Any) -> Any:
-    return plain(*args, **kwargs)
-
-
-def awaitable(*args: Any, **kwargs: Any) -> Awaitable[Any]:
-    return coroutine(*args, **kwargs)
-
-
-def generator(*args: Any, **kwargs: Any) -> Generator[Any, None, None]:
-    yield plain(*args, **kwargs)
-
-
-def end(pending: Any) -> Any:
-    """What a call of any kind ends with."""
-
-    async def ended() -> Any:
-        if inspect.isasyncgen(pending):
-            [item] = [item async for item in pending]
-            return item
-        return await pending
-
-    if inspect.isgenerator(pending):
-        [item] = pending
-        return item
-    return asyncio.run(ended()) if inspect.isawaitable(pending) or inspect.isasyncgen(pending) else pending
-
-
 SLOW = SlowCallRate(0.5, 10.0, CountWindow(10), 1)
 
 
@@ -252,3 +221,18 @@ def test_a_plain_generator_that_a_call_returns_is_nothing_to_await(make: Make, s
     made = generator()
     assert make(initial_state=state).call(lambda: made) is made
     made.close()
+
+
+class MadeByACall:
+    """Calling the class makes an object; calling the object makes a coroutine."""
+
+    async def __call__(self) -> None: ...
+
+
+@pytest.mark.parametrize("state", [State.CLOSED, State.HALF_OPEN, State.METRICS_ONLY])
+@pytest.mark.parametrize("measured", [False, True])
+def test_a_class_is_called_at_once_even_if_its_objects_are_async(make: Make, state: State, measured: bool) -> None:
+    breaker = make(initial_state=state, record_result=(lambda result: False) if measured else None)
+    made: object = breaker.call(MadeByACall)
+    assert isinstance(made, MadeByACall)
+    assert breaker.statistics().successes == 1

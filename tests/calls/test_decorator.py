@@ -91,7 +91,7 @@ def test_one_breaker_may_guard_many_functions(breaker: CircuitBreaker) -> None:
 
 
 @pytest.mark.parametrize("state", list(State))
-@pytest.mark.parametrize("bad", [None, 5, "ok", object()], ids=repr)
+@pytest.mark.parametrize("bad", [None, 5, "ok", object()], ids=["None", "number", "string", "object"])
 def test_what_is_no_function_is_a_type_error_before_any_counting(
     make: Make, clock: ManualClock, bad: Any, state: State
 ) -> None:

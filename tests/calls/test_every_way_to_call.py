@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from kit.functions import FUNCTIONS, awaitable, coroutine, end, plain
 from kit.steps import RECOVERY, Make, fail, ok, rejection
 
 from breaker import (
@@ -29,30 +28,6 @@ def test_the_breaker_goes_below_staticmethod_and_classmethod(method: Any) -> Non
         CircuitBreaker("x")(method(print))
 
 
-def plain(*args: Any, during: Callable[[], object] = ok, **kwargs: Any) -> Any:
-    during()
-    return args, kwargs
-
-
-async def coroutine(*args: Any, **kwargs: Any) -> Any:
-    return plain(*args, **kwargs)
-
-
-def awaitable(*args: Any, **kwargs: Any) -> Awaitable[Any]:
-    return coroutine(*args, **kwargs)
-
-
-def generator(*args: Any, **kwargs: Any) -> Generator[Any, None, None]:
-    yield plain(*args, **kwargs)
-
-
-async def async_generator(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
-    yield plain(*args, **kwargs)
-
-
-FUNCTIONS = [plain, coroutine, awaitable, generator, async_generator]
-
-
 CALLS: dict[str, Callable[..., Any]] = {
     "call": lambda breaker, *args, **kwargs: breaker.call(plain, *args, **kwargs),
     "call of a coroutine": lambda breaker, *args, **kwargs: breaker.call(coroutine, *args, **kwargs),
@@ -68,21 +43,6 @@ CALLS: dict[str, Callable[..., Any]] = {
 
 
 LETS_THROUGH = [State.CLOSED, State.HALF_OPEN, State.RAMPING, State.DISABLED, State.METRICS_ONLY]
-
-
-def end(pending: Any) -> Any:
-    """What a call of any kind ends with."""
-
-    async def ended() -> Any:
-        if inspect.isasyncgen(pending):
-            [item] = [item async for item in pending]
-            return item
-        return await pending
-
-    if inspect.isgenerator(pending):
-        [item] = pending
-        return item
-    return asyncio.run(ended()) if inspect.isawaitable(pending) or inspect.isasyncgen(pending) else pending
 
 
 @pytest.mark.parametrize("state", LETS_THROUGH)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from kit.functions import async_generator, coroutine, end, generator, plain
 from kit.steps import Make, ok
 
 from breaker import (
@@ -25,38 +25,6 @@ def test_a_fallback_does_not_answer_what_another_breaker_rejected() -> None:
     assert outer.failure_count == 1
     outer.force_open()
     assert guarded() == "fallback"
-
-
-def plain(*args: Any, during: Callable[[], object] = ok, **kwargs: Any) -> Any:
-    during()
-    return args, kwargs
-
-
-async def coroutine(*args: Any, **kwargs: Any) -> Any:
-    return plain(*args, **kwargs)
-
-
-def generator(*args: Any, **kwargs: Any) -> Generator[Any, None, None]:
-    yield plain(*args, **kwargs)
-
-
-async def async_generator(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
-    yield plain(*args, **kwargs)
-
-
-def end(pending: Any) -> Any:
-    """What a call of any kind ends with."""
-
-    async def ended() -> Any:
-        if inspect.isasyncgen(pending):
-            [item] = [item async for item in pending]
-            return item
-        return await pending
-
-    if inspect.isgenerator(pending):
-        [item] = pending
-        return item
-    return asyncio.run(ended()) if inspect.isawaitable(pending) or inspect.isasyncgen(pending) else pending
 
 
 def test_an_async_function_may_have_an_async_fallback_and_a_plain_one(make: Make) -> None:

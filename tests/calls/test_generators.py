@@ -28,12 +28,12 @@ def numbers(breaker: CircuitBreaker, upto: int = 3, error: BaseException | None 
     return numbers()
 
 
-def test_making_a_generator_calls_nothing_yet(guarding: CircuitBreaker) -> None:
-    made = numbers(guarding)
-    assert all_free(guarding)
+def test_making_a_generator_calls_nothing_yet(wrapping: CircuitBreaker) -> None:
+    made = numbers(wrapping)
+    assert all_free(wrapping)
     made.close()
-    numbers(guarding)
-    assert (counts(guarding), all_free(guarding)) == ((0, 0, 0, 0), True)
+    numbers(wrapping)
+    assert (counts(wrapping), all_free(wrapping)) == ((0, 0, 0, 0), True)
 
 
 def test_the_permit_is_held_from_the_first_item_to_the_end(make: Make) -> None:
@@ -46,29 +46,29 @@ def test_the_permit_is_held_from_the_first_item_to_the_end(make: Make) -> None:
     assert breaker.state is State.CLOSED
 
 
-def test_an_exhausted_generator_is_one_success_and_keeps_its_return_value(guarding: CircuitBreaker) -> None:
+def test_an_exhausted_generator_is_one_success_and_keeps_its_return_value(wrapping: CircuitBreaker) -> None:
     def outer() -> Iterator[Any]:
-        returned.append((yield from numbers(guarding)))
+        returned.append((yield from numbers(wrapping)))
 
     returned: list[str] = []
     assert list(outer()) == [0, 1, 2]
-    assert (returned, counts(guarding)) == (["done"], (1, 0, 0, 0))
-    assert all_free(guarding)
+    assert (returned, counts(wrapping)) == (["done"], (1, 0, 0, 0))
+    assert all_free(wrapping)
 
 
 @pytest.mark.parametrize("upto", [0, 2])
-def test_a_generator_that_raises_is_one_failure(guarding: CircuitBreaker, upto: int) -> None:
+def test_a_generator_that_raises_is_one_failure(wrapping: CircuitBreaker, upto: int) -> None:
     error = Boom()
     with pytest.raises(Boom) as caught:
-        list(numbers(guarding, upto, error))
+        list(numbers(wrapping, upto, error))
     assert caught.value is error
-    assert counts(guarding) == (0, 1, 0, 0)
+    assert counts(wrapping) == (0, 1, 0, 0)
 
 
-def test_a_generator_cancelled_from_inside_is_neutral(guarding: CircuitBreaker) -> None:
+def test_a_generator_cancelled_from_inside_is_neutral(wrapping: CircuitBreaker) -> None:
     with pytest.raises(Cancelled):
-        list(numbers(guarding, 1, Cancelled()))
-    assert (counts(guarding), all_free(guarding)) == ((0, 0, 1, 0), True)
+        list(numbers(wrapping, 1, Cancelled()))
+    assert (counts(wrapping), all_free(wrapping)) == ((0, 0, 1, 0), True)
 
 
 def test_a_rejected_generator_is_rejected_at_its_first_item(make: Make) -> None:
@@ -81,19 +81,19 @@ def test_a_rejected_generator_is_rejected_at_its_first_item(make: Make) -> None:
 
 @pytest.mark.parametrize("abandon", [False, True], ids=["closed", "abandoned"])
 def test_a_generator_closed_early_or_abandoned_after_an_item_is_a_success(
-    guarding: CircuitBreaker, abandon: bool
+    wrapping: CircuitBreaker, abandon: bool
 ) -> None:
-    items = numbers(guarding)
+    items = numbers(wrapping)
     next(items)
     if not abandon:
         items.close()
     del items
     gc.collect()
-    assert (counts(guarding), all_free(guarding)) == ((1, 0, 0, 0), True)
+    assert (counts(wrapping), all_free(wrapping)) == ((1, 0, 0, 0), True)
 
 
-def test_a_generator_that_fails_while_it_is_closed_is_a_failure(guarding: CircuitBreaker) -> None:
-    @guarding
+def test_a_generator_that_fails_while_it_is_closed_is_a_failure(wrapping: CircuitBreaker) -> None:
+    @wrapping
     def messy() -> Iterator[int]:
         try:
             yield 1
@@ -104,25 +104,25 @@ def test_a_generator_that_fails_while_it_is_closed_is_a_failure(guarding: Circui
     next(items)
     with pytest.raises(Boom):
         items.close()  # type: ignore[attr-defined]  # a generator, whatever its type says
-    assert counts(guarding) == (0, 1, 0, 0)
+    assert counts(wrapping) == (0, 1, 0, 0)
 
 
 @pytest.mark.parametrize(
     ("thrown", "expected"), [(Boom(), (0, 1, 0, 0)), (Cancelled(), (0, 0, 1, 0)), (KeyboardInterrupt(), (0, 0, 1, 0))]
 )
 def test_what_is_thrown_in_and_not_caught_decides(
-    guarding: CircuitBreaker, thrown: BaseException, expected: tuple[int, ...]
+    wrapping: CircuitBreaker, thrown: BaseException, expected: tuple[int, ...]
 ) -> None:
-    items = numbers(guarding)
+    items = numbers(wrapping)
     next(items)
     with pytest.raises(type(thrown)) as caught:
         items.throw(thrown)
     assert caught.value is thrown
-    assert counts(guarding) == expected
+    assert counts(wrapping) == expected
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_send_and_throw_reach_the_generator(guarding: CircuitBreaker, kind: str) -> None:
+def test_send_and_throw_reach_the_generator(wrapping: CircuitBreaker, kind: str) -> None:
     def echo() -> Generator[Any, Any, None]:
         heard = yield "ready"
         while heard != "stop":
@@ -150,12 +150,12 @@ def test_send_and_throw_reach_the_generator(guarding: CircuitBreaker, kind: str)
     async def talk() -> list[Any]:
         error = Boom()
         if kind == "sync":
-            items = guarding(echo)()
+            items = wrapping(echo)()
             said = [next(items), items.send(1), items.throw(error), items.send(2)]
             with pytest.raises(StopIteration):
                 items.send("stop")
         else:
-            later = guarding(async_echo)()
+            later = wrapping(async_echo)()
             said = [await anext(later), await later.asend(1), await later.athrow(error), await later.asend(2)]
             with pytest.raises(StopAsyncIteration):
                 await later.asend("stop")
@@ -163,7 +163,7 @@ def test_send_and_throw_reach_the_generator(guarding: CircuitBreaker, kind: str)
         return [said[0], said[1], said[2][0], said[3]]
 
     assert asyncio.run(talk()) == ["ready", 1, "caught", 2]
-    assert counts(guarding) == (1, 0, 0, 0)
+    assert counts(wrapping) == (1, 0, 0, 0)
 
 
 @pytest.mark.parametrize("end", ["exhausted", "raised", "closed"])

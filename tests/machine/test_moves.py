@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import pytest
+from kit.policies import Own
 from kit.steps import Make, ok
 from transitions import MachineError
 
@@ -118,35 +118,6 @@ def test_a_probe_whose_success_could_not_close_the_circuit_has_given_its_place_b
     own.broken = False
     breaker.call(ok)
     assert breaker.state is State.CLOSED
-
-
-class Own:
-    """A policy of a user's, which notes what it is told."""
-
-    broken = False
-
-    def __init__(self, timed: bool | None) -> None:
-        self.told: list[Any] = []
-        if timed is not None:
-            self.timed = timed
-
-    def open(self, clock: Callable[[], float]) -> Own:
-        if self.broken:
-            raise RuntimeError("no tally today")
-        self.told.append(clock())
-        return self
-
-    def succeeded(self, duration: float | None) -> None:
-        self.told.append(duration)
-
-    def failed(self, kind: str, duration: float | None) -> None:
-        self.told.append((kind, duration))
-
-    def tripped(self) -> bool:
-        return len(self.told) > 3
-
-    def __repr__(self) -> str:
-        return "Own()"
 
 
 def test_stays_that_are_over_leave_nothing_behind_but_their_totals(make: Make) -> None:

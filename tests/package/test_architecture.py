@@ -120,6 +120,17 @@ def test_an_integration_is_imported_by_nobody_in_the_core(path: Path) -> None:
     assert not any(name.startswith("breaker.integrations") for name in imports(path))
 
 
+PUBLIC = {"breaker", "breaker.events", "breaker.testing", "breaker.integrations"}
+DOORS = {"breaker.observe.instances"}
+"""What integrations use besides: there is no public way yet to ask for every breaker of the process."""
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "integrations").glob("*.py")), ids=lambda path: path.name)
+def test_an_integration_uses_public_names_alone(path: Path) -> None:
+    for name in imports_of_ours(path):
+        assert name in PUBLIC | DOORS or room_of(name) == "integrations", f"{path.name} imports {name}"
+
+
 def test_importing_breaker_imports_no_event_loop_and_no_third_party_but_transitions() -> None:
     code = "import sys, breaker; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
@@ -165,31 +176,58 @@ def test_the_public_class_shows_what_users_call_and_nothing_of_the_machine() -> 
     assert [name for name in dir(breaker.CircuitBreaker) if not name.startswith("_")] == names.split()
 
 
-def calls_of_the_function(source: Path, name: str, within: str | None = None) -> ast.FunctionDef | ast.AsyncFunctionDef:
-    """The function `name`, or the one nested in it or in the class named `within`."""
+def function_in(source: Path, name: str, within: str) -> ast.FunctionDef | ast.AsyncFunctionDef:
+    """The function `name` of the class or function `within`."""
     tree: ast.AST = ast.parse(source.read_text())
-    for each in filter(None, (within, name)):
-        tree = next(
-            node
-            for node in ast.walk(tree)
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name == each
-        )
+    for each in (within, name):
+        kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+        tree = next(node for node in ast.walk(tree) if isinstance(node, kinds) and node.name == each)
     assert isinstance(tree, ast.FunctionDef | ast.AsyncFunctionDef)
     return tree
 
 
-def settling_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
-    """What follows the call of `fn`: who is settled how. In one spelling for methods and wrappers."""
-    text = ast.unparse(ast.Module(body=function.body[-3:], type_ignores=[]))
-    return text.replace("self", "breaker")
+class Common(ast.NodeTransformer):
+    """What `call` and `call_async` share with their wrappers: without what only a call by hand has to see to.
+
+    That is the check of `fn`, which the decorator has made before, and the choice of a path by the kind of `fn`.
+    """
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        return ast.Name({"self": "breaker", "slow_after": "None"}.get(node.id, node.id))
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        return ast.Name("None") if node.value is None else node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        if ast.unparse(node.target) in ("pending", "with_permit"):
+            return None
+        assert node.value is not None
+        return self.visit(ast.Assign([node.target], node.value))
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
+        return None if ast.unparse(node.targets[0]) == "pending" else self.generic_visit(node)
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        return None if "not callable(fn)" in ast.unparse(node.test) else self.generic_visit(node)
+
+
+SAME = {"await pending": "await fn(*args, **kwargs)", "return with_permit(": "return call_with_permit("}
+
+
+def common(function: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    """The body in one spelling for methods and wrappers."""
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    text = ast.unparse(ast.fix_missing_locations(Common().visit(ast.Module(body, []))))
+    for theirs, ours in SAME.items():
+        text = text.replace(theirs, ours)
+    return text
 
 
 @pytest.mark.parametrize(("method", "maker"), [("call", "_function"), ("call_async", "_coroutine")])
-def test_a_method_and_its_wrapper_settle_a_call_by_the_same_lines(method: str, maker: str) -> None:
-    copied = settling_of(calls_of_the_function(PACKAGE / "circuit.py", method, "CircuitBreaker"))
-    wrapper = settling_of(calls_of_the_function(PACKAGE / "calls" / "wrappers.py", "wrapper", maker))
-    assert "count_success" in copied
-    assert copied == wrapper
+def test_a_method_and_its_wrapper_make_a_call_by_the_same_lines(method: str, maker: str) -> None:
+    by_hand = common(function_in(PACKAGE / "circuit.py", method, "CircuitBreaker"))
+    assert "count_success" in by_hand and "_settle_plain_error" in by_hand
+    assert by_hand == common(function_in(PACKAGE / "calls" / "wrappers.py", "wrapper", maker))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -200,10 +238,10 @@ def test_a_file_says_what_it_is_and_can_be_read_in_one_sitting(path: Path) -> No
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_function_is_at_most_25_lines_long(path: Path) -> None:
+def test_a_function_is_under_25_lines_long(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert statements_span(node) <= 25, f"{node.name} has {statements_span(node)}"
+            assert statements_span(node) < 25, f"{node.name} has {statements_span(node)}"
 
 
 def statements_span(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:

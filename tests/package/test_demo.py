@@ -173,7 +173,7 @@ def test_a_proxy_of_the_environment_changes_nothing() -> None:
 
 
 def test_httpx_makes_the_same_requests() -> None:
-    pytest.importorskip("httpx")
+    pytest.importorskip("httpx", reason="the client that is asked for is an extra")
     done = run("--fast", "--client", "httpx")
     assert (done.returncode, done.stderr) == (0, "")
     lines = parsed(done.stdout)
@@ -193,7 +193,7 @@ def test_without_httpx_one_line_tells_how_to_get_it(tmp_path: Path) -> None:
 
 def on_a_terminal(**extra: str) -> str:
     """What the demo writes to a pseudo-terminal."""
-    pty = pytest.importorskip("pty")
+    pty = pytest.importorskip("pty", reason="needs a POSIX system for a pseudo-terminal")
     ours, theirs = pty.openpty()
     with subprocess.Popen([sys.executable, str(DEMO), "--fast"], stdout=theirs, env=environment(**extra)) as process:
         os.close(theirs)

@@ -52,6 +52,9 @@ class Fussy:
 
     timed = True
 
+    def __repr__(self) -> str:
+        return "Fussy()"
+
     def open(self, clock: Callable[[], float]) -> Any:
         return FussyTally()
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
+from kit.policies import Own
 from kit.steps import Boom, Make, boom, fail
 
 from breaker import (
@@ -30,35 +28,6 @@ def test_two_limits_of_slowness_are_each_judged_by_their_own(make: Make, clock: 
     report = breaker.last_trip
     assert report is not None
     assert (report.policy, report.slow_calls, report.slow_call_rate) == (repr(very), 3, 0.3)
-
-
-class Own:
-    """A policy of a user's, which notes what it is told."""
-
-    broken = False
-
-    def __init__(self, timed: bool | None) -> None:
-        self.told: list[Any] = []
-        if timed is not None:
-            self.timed = timed
-
-    def open(self, clock: Callable[[], float]) -> Own:
-        if self.broken:
-            raise RuntimeError("no tally today")
-        self.told.append(clock())
-        return self
-
-    def succeeded(self, duration: float | None) -> None:
-        self.told.append(duration)
-
-    def failed(self, kind: str, duration: float | None) -> None:
-        self.told.append((kind, duration))
-
-    def tripped(self) -> bool:
-        return len(self.told) > 3
-
-    def __repr__(self) -> str:
-        return "Own()"
 
 
 @pytest.mark.parametrize(("timed", "duration"), [(True, 2.0), (False, None), (None, None)])

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.packaging
 
 ROOT = Path(__file__).parents[2]
 SUITES = ["tests/proofs/test_threads.py", "tests/proofs/test_races.py", "tests/states"]
-NEEDS = ["transitions", "pytest>=8.3", "pytest-run-parallel>=0.10", "pytest-timeout>=2.3"]
+NEEDS = ["transitions", "pytest>=8.3", "pytest-run-parallel>=0.10", "pytest-timeout>=2.3", "pytest-xdist>=3.6"]
 PYENV = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
 
 
@@ -47,7 +47,7 @@ def test_threads_and_races_on_another_python(version: str | None, tmp_path: Path
     subprocess.run([run, "-m", "pip", "install", "--quiet", *NEEDS], check=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     done = subprocess.run(
-        [run, "-m", "pytest", "-q", "-p", "no:cacheprovider", *SUITES],
+        [run, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", *SUITES],
         cwd=ROOT,
         env=environment,
         capture_output=True,

@@ -38,6 +38,12 @@ FORKS = 25
 DEADLINE = 10.0
 
 
+@pytest.fixture(autouse=True)
+def unmeasured_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child here is killed and saves no coverage: beginning to measure it would only take time for each fork."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
 def in_child(work: Callable[[], object]) -> bool:
     """Whether `work` ends well in a forked child, and in time; a child that hangs is killed."""
     reading, writing = os.pipe()
